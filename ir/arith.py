@@ -1,0 +1,58 @@
+"""The one integer arithmetic: rounding shift, saturation, thresholds and tables.
+
+Everything that computes a Program (the NumPy executor, the emitted ``reference.py``, each hardware
+component's ``compute()``) calls these functions; none of them is written a second time. The
+functions import nothing but NumPy and work on integers and on arrays alike.
+Source: ``docs/numerics.md``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SIGMOID_ENTRIES = 1024
+"""Entries of the sigmoid table; it covers the arguments [-8, 8)."""
+
+SIGMOID_BITS = 16
+"""Fraction bits of a sigmoid entry: unsigned, value ``entry / 2**16``."""
+
+
+def rs(value, shift):
+    """Rounding shift ``(value + (1 << (shift - 1))) >> shift``, round half up, ``shift >= 1``."""
+    return (value + (1 << (shift - 1))) >> shift
+
+
+def bounds(width):
+    """Smallest and largest value of a signed integer of ``width`` bits."""
+    return -(1 << (width - 1)), (1 << (width - 1)) - 1
+
+
+def sat(value, low, high):
+    """Saturate: ``min(max(value, low), high)``."""
+    return np.minimum(np.maximum(value, low), high)
+
+
+def piecewise_affine(acc, knot, multiplier, offset, shift):
+    """One epilogue step: ``i = acc >= knot``; ``rs(acc * multiplier[i] + offset[i], shift)``.
+
+    ``multiplier`` and ``offset`` are pairs: the value below the knot, the value from it on.
+    """
+    upper = acc >= knot
+    product = acc * np.where(upper, multiplier[1], multiplier[0])
+    return rs(product + np.where(upper, offset[1], offset[0]), shift)
+
+
+def threshold(value, theta, flip):
+    """Sign bit ``(value >= theta) ^ flip``; 1 stands for +1 and 0 for -1."""
+    return (value >= theta) ^ flip
+
+
+def sigmoid_table():
+    """Table of the sigmoid, ``round(2**16 / (1 + exp(-i / 64)))`` for i in -512..511.
+
+    Entry ``i + 512`` is the function in the middle of the arguments that round to ``i / 64``; the
+    largest entry is below 2**16.
+    """
+    index = np.arange(SIGMOID_ENTRIES) - SIGMOID_ENTRIES // 2
+    step = 16 / SIGMOID_ENTRIES
+    return np.round((1 << SIGMOID_BITS) / (1 + np.exp(-index * step))).astype(np.int64)

@@ -1,0 +1,158 @@
+"""The vectorised kernels against loops written from the definitions."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from r2b.ir import kernels
+from r2b.ir.program import Window
+
+NO_DEADLINE = settings(deadline=None, max_examples=60)
+
+
+def naive_windows(image, window):
+    """For each output pixel of C x H x W: list of (tap row, tap column, row, column) inside."""
+    _, height, width = image.shape
+    rows, cols = window.output_size(height, width)
+    found = {}
+    for y in range(rows):
+        for x in range(cols):
+            taps = []
+            for i in range(window.kernel[0]):
+                for j in range(window.kernel[1]):
+                    row = y * window.stride[0] - window.padding[0] + i * window.dilation[0]
+                    col = x * window.stride[1] - window.padding[1] + j * window.dilation[1]
+                    if 0 <= row < height and 0 <= col < width:
+                        taps.append((i, j, row, col))
+            found[y, x] = taps
+    return found, (rows, cols)
+
+
+def naive_conv(image, weight, window, groups):
+    outputs, inputs = weight.shape[:2]
+    found, size = naive_windows(image, window)
+    acc = np.zeros((outputs, *size), np.int64)
+    for o in range(outputs):
+        first = o // (outputs // groups) * inputs
+        for (y, x), taps in found.items():
+            for i, j, row, col in taps:
+                for c in range(inputs):
+                    acc[o, y, x] += int(weight[o, c, i, j]) * int(image[first + c, row, col])
+    return acc
+
+
+@st.composite
+def layers(draw):
+    """Geometry and a generator: groups, channels, image size, window, rng."""
+    pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    kernel, stride, dilation = draw(pair), draw(pair), draw(pair.map(lambda p: (min(p[0], 2), 1)))
+    span = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    padding = tuple(draw(st.integers(0, min(2, span[a % 2] - 1))) for a in range(4))
+    size = [draw(st.integers(span[a], span[a] + 4)) for a in range(2)]
+    groups = draw(st.integers(1, 3))
+    inputs, outputs = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    window = Window(kernel, stride, padding, dilation)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    return groups, inputs, outputs, size, window, rng
+
+
+@NO_DEADLINE
+@given(layers())
+def test_binary_conv(layer):
+    groups, inputs, outputs, size, window, rng = layer
+    signs = rng.integers(0, 2, (2, groups * inputs, *size), dtype=np.uint8)
+    weight = rng.integers(0, 2, (groups * outputs, inputs, *window.kernel), dtype=np.uint8)
+    found = kernels.binary_conv(signs, weight, window, groups)
+    for frame in range(2):
+        expected = naive_conv(
+            2 * signs[frame].astype(int) - 1, 2 * weight.astype(int) - 1, window, groups
+        )
+        np.testing.assert_array_equal(found[frame], expected)
+
+
+@NO_DEADLINE
+@given(layers())
+def test_real_conv_subtracts_the_zero_point_at_valid_taps_only(layer):
+    groups, inputs, outputs, size, window, rng = layer
+    values = rng.integers(0, 256, (2, groups * inputs, *size))
+    zero_point = rng.integers(-300, 300, groups * inputs)
+    weight = rng.integers(-128, 128, (groups * outputs, inputs, *window.kernel), dtype=np.int8)
+    found = kernels.real_conv(values, weight, window, zero_point, None, groups)
+    for frame in range(2):
+        centred = values[frame] - zero_point[:, None, None]
+        np.testing.assert_array_equal(found[frame], naive_conv(centred, weight, window, groups))
+
+
+def test_real_conv_of_the_widest_operands_is_exact():
+    # 2048 products of 2**15 * 127 plus one: 30 bits, beyond float32
+    values = np.full((1, 2048, 1, 1), -(2**15))
+    values[0, 0] = 1
+    weight = np.full((1, 2048, 1, 1), 127, np.int8)
+    zeros = np.zeros(2048, np.int64)
+    found = kernels.real_conv(values, weight, Window((1, 1)), zeros, None, 1)
+    assert found.item() == 127 * (1 - 2047 * 2**15)
+
+
+def test_presum_sums_before_the_contraction():
+    values = np.arange(16).reshape(1, 1, 4, 4)
+    weight = np.full((1, 1, 1, 1), 3, np.int8)
+    presum = Window((2, 2), (2, 2))
+    found = kernels.real_conv(values, weight, Window((1, 1)), np.zeros(1, np.int64), presum, 1)
+    expected = [[3 * (0 + 1 + 4 + 5), 3 * (2 + 3 + 6 + 7)], [3 * (8 + 9 + 12 + 13), 3 * 50]]
+    assert found[0, 0].tolist() == expected
+
+
+@NO_DEADLINE
+@given(layers(), st.sampled_from([("max", max), ("sum", sum)]))
+def test_pool_skips_padding(layer, rule):
+    _, channels, _, size, window, rng = layer
+    window = Window(window.kernel, window.stride, tuple(min(p, 1) for p in window.padding))
+    window = Window(window.kernel, window.stride, (0,) * 4) if 1 in window.kernel else window
+    kind, reduce = rule
+    values = rng.integers(-2000, -1000, (1, channels, *size))
+    found = kernels.pool(values, window, kind)
+    for (y, x), taps in naive_windows(values[0], window)[0].items():
+        for c in range(channels):
+            expected = reduce(int(values[0, c, row, col]) for _, _, row, col in taps)
+            assert found[0, c, y, x] == expected
+
+
+def _rs(value, shift):
+    return (value + 2 ** (shift - 1)) // 2**shift
+
+
+def test_mean_vector_and_dense():
+    mean = SimpleNamespace(
+        reciprocal=21845,
+        shift=16,
+        multiplier=np.array([300, -7]),
+        offset=np.array([5, 9]),
+        z_shift=3,
+    )
+    sums = np.array([[100, -2000], [10**6, 31]])
+    found = kernels.mean_vector(sums, mean)
+    for frame in range(2):
+        for c, (a, b) in enumerate([(300, 5), (-7, 9)]):
+            m = _rs(int(sums[frame, c]) * 21845, 16)
+            assert found[frame, c] == min(max(_rs(m * a + b, 3), -32768), 32767)
+    layer = SimpleNamespace(
+        weight=np.array([[127, -128], [3, 4]], np.int8),
+        multiplier=np.array([1000, -5]),
+        offset=np.array([77, 1 << 40]),
+        shift=9,
+    )
+    result = kernels.dense(found, layer)
+    for frame in range(2):
+        z0, z1 = map(int, found[frame])
+        assert result[frame].tolist() == [
+            _rs((127 * z0 - 128 * z1) * 1000 + 77, 9),
+            _rs((3 * z0 + 4 * z1) * -5 + (1 << 40), 9),
+        ]
+
+
+@pytest.mark.parametrize("name", ["affine", "skip", "saturate"])
+def test_every_step_has_a_kernel(name):
+    assert name in kernels.STEPS
