@@ -1,0 +1,28 @@
+from r2b.ir.passes.fold_binary_scale import FoldBinaryScale
+
+_HEAD = """
+x = Input(shape=(1, 2, 3, 3))
+s = Sign(x)
+c = BinaryConv2d(s, weight=[[[[1]], [[-1]]]], scale=[2.0])
+"""
+
+
+def _norm(offset: float) -> str:
+    return f"BatchNorm(c, gamma=[-3.0], beta=[{offset}], mean=[0.0], var=[1.0], eps=0.0)"
+
+
+def test_1_scale(apply):
+    result = apply(FoldBinaryScale(), f"{_HEAD}y = {_norm(0.0)}\no = Output(y)")
+    assert result.splitlines()[2:] == [
+        "y = BinaryConv2d(s, weight=[[[[1]], [[-1]]]], scale=[-6.0])",
+        "o = Output(y)",
+    ]
+
+
+def test_2_offset_stays(apply):
+    assert _norm(1.0) in apply(FoldBinaryScale(), f"{_HEAD}y = {_norm(1.0)}\no = Output(y)")
+
+
+def test_2_other_users(apply):
+    text = f"{_HEAD}y = {_norm(0.0)}\no = Output(y)\np = Output(c)"
+    assert _norm(0.0) in apply(FoldBinaryScale(), text)

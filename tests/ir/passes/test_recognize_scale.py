@@ -1,0 +1,19 @@
+import pytest
+
+from r2b.ir.passes.recognize_scale import RecognizeScale
+
+_HEAD = "x = Input(shape=(1, 4, 3, 3))\np = GlobalAvgPool(x)\n"
+
+
+@pytest.mark.parametrize("operands", ["x, p", "p, x"])
+def test_a_factor_per_channel(apply, operands):
+    result = apply(
+        RecognizeScale(), f"{_HEAD}y = Arithmetic({operands}, kind='mul')\no = Output(y)"
+    )
+    assert result == f"{_HEAD}y = Scale(x, p)\no = Output(y)"
+
+
+@pytest.mark.parametrize("line", ["Arithmetic(x, x, kind='mul')", "Arithmetic(x, p, kind='add')"])
+def test_other_arithmetic_stays(apply, line):
+    text = f"x = Input(shape=(1, 4, 3, 3))\np = GlobalAvgPool(x)\ny = {line}\no = Output(y)"
+    assert f"y = {line}" in apply(RecognizeScale(), text)
