@@ -1,0 +1,232 @@
+"""Builds a stage's epilogue: real functions of the accumulator, collected and then encoded.
+
+What follows the contraction is collected as a **pending** function of the integer at hand, affine
+with at most one knot: a batch norm changes its slopes and offsets, a PReLU puts its knot. It
+becomes one epilogue step only where an integer is needed: before a skip, a maximum or a second
+knot, and at the end. So every value is rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from r2b.ir import ops
+from r2b.ir.arith import bounds
+from r2b.ir.program import MULTIPLIER_BITS, Affine, Saturate, Skip, Step
+from r2b.ir.quantize.encode import (
+    PRODUCT_BITS,
+    FloatArray,
+    IntArray,
+    Interval,
+    encode,
+    image_with_knot,
+    require_width,
+)
+
+LARGEST_FACTOR = 2.0 ** (MULTIPLIER_BITS - 2) - 2
+"""Largest factor of a step at the smallest shift, 1."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """``y = slope[i] * v + offset[i]``, ``i = (v >= knot)``; v is the integer at hand.
+
+    Parameters
+    ----------
+    slope, offset : float64 [2, C]
+    knot : float64 [C] or None
+        None while both rows are equal.
+    """
+
+    slope: FloatArray
+    offset: FloatArray
+    knot: FloatArray | None = None
+
+    @classmethod
+    def linear(cls, slope: FloatArray, offset: FloatArray | None = None) -> Pending:
+        """Make a function without a knot."""
+        offset = np.zeros_like(slope) if offset is None else offset
+        return cls(np.stack([slope, slope]), np.stack([offset, offset]))
+
+    def affine(self, multiplier: FloatArray, offset: FloatArray) -> Pending:
+        """Put ``multiplier * y + offset`` behind it."""
+        return replace(
+            self, slope=self.slope * multiplier, offset=self.offset * multiplier + offset
+        )
+
+    def prelu(self, slope: FloatArray) -> Pending:
+        """Put a PReLU behind a function that has no knot yet."""
+        rising, constant = self.slope[1] > 0, self.slope[1] == 0
+        positive = (self.slope[1], self.offset[1])
+        negative = (slope * self.slope[1], slope * self.offset[1])
+        # A falling function is positive below its knot; a constant one is what its sign says.
+        below = rising & ~constant | constant & (self.offset[1] <= 0)
+        above = ~rising & ~constant | constant & (self.offset[1] <= 0)
+        rows = [
+            [np.where(flag, low, high) for flag in (below, above)]
+            for low, high in zip(negative, positive, strict=True)
+        ]
+        divisor = np.where(constant, 1.0, self.slope[1])
+        return Pending(np.stack(rows[0]), np.stack(rows[1]), -self.offset[1] / divisor)
+
+    @property
+    def is_scaling(self) -> bool:
+        """Multiplies and does nothing else."""
+        return self.knot is None and not self.offset.any()
+
+    @property
+    def is_rising(self) -> bool:
+        """Keeps the order of any two values, so that a maximum may be taken before it."""
+        return self.knot is None and bool(np.all(self.slope > 0))
+
+
+class EpilogueBuilder:
+    """Collects one stage's epilogue; see the module's text.
+
+    Parameters
+    ----------
+    place : str
+        The stage in messages.
+    acc : Interval
+        Values of the accumulator.
+    pending : Pending
+        Real value of the accumulator.
+    act_bits : int
+
+    Attributes
+    ----------
+    steps : list of Step
+    interval : Interval
+        Values of the integer at hand, behind the last step.
+    pending : Pending
+        Real value of the integer at hand.
+    slopes : int64 [2, C] or None
+        Of a gated step: the slopes ``(below 0, from 0 on)`` that a gate of 1 would give.
+    """
+
+    def __init__(self, place: str, acc: Interval, pending: Pending, act_bits: int) -> None:
+        """Begin behind the contraction."""
+        self.place = place
+        self.act_bits = act_bits
+        self.interval = acc
+        self.pending = pending
+        self.steps: list[Step] = []
+        self.gated = False
+        self.slopes: IntArray | None = None
+
+    # --------------------------------------------------------------------------------- operations
+
+    def follow(self, op: ops.Op, scale: Callable[[], FloatArray]) -> None:
+        """Put a batch norm or an activation behind; `scale` gives that of the value before it."""
+        match op:
+            case ops.BatchNorm():
+                if self.gated:
+                    self.flush(scale())
+                self.pending = self.pending.affine(op.multiplier, op.offset)
+            case ops.PRelu():
+                self._prelu(op.slope, scale)
+            case ops.Relu():
+                self._relu(scale)
+            case ops.Hardtanh():
+                self._hardtanh(op, scale())
+            case _:
+                raise TypeError(f"{type(op).__name__} does not follow a contraction")
+
+    def _prelu(self, slope: FloatArray, scale: Callable[[], FloatArray]) -> None:
+        if self.pending.knot is not None:
+            self.flush(scale())
+        self.pending = self.pending.prelu(slope)
+
+    def _relu(self, scale: Callable[[], FloatArray]) -> None:
+        on_grid = bool(self.steps) and self.pending.is_scaling and not self.gated
+        if on_grid and self.pending.is_rising:
+            self.saturate(0, bounds(self.act_bits)[1])
+        else:
+            self._prelu(np.zeros(self.pending.slope.shape[1]), scale)
+
+    def _hardtanh(self, op: ops.Hardtanh, scale: FloatArray) -> None:
+        self.flush(scale)
+        low, high = bounds(self.act_bits)
+        limits = np.clip(np.array([op.lo, op.hi]) / scale[0], low, high)
+        self.saturate(*(int(limit) for limit in np.rint(limits)))
+
+    def gate(self, scale: FloatArray) -> None:
+        """Multiply by the gate; the accumulator must only be scaled so far."""
+        if self.gated or not self.pending.is_scaling:
+            self.flush(scale)
+        self.gated = True
+
+    def skip(self, source: str, scale: FloatArray, other: Interval) -> None:
+        """Add a stored tensor of the same scale."""
+        self.flush(scale)
+        self.steps.append(Skip(source))
+        self.interval = self.interval + other
+
+    def saturate(self, low: int, high: int) -> None:
+        """Bound the integer at hand."""
+        last = self.steps[-1] if self.steps else None
+        if isinstance(last, Saturate):
+            self.steps.pop()
+            low, high = max(low, last.low), min(high, last.high)
+        self.steps.append(Saturate(low, high))
+        self.interval = self.interval.clip(low, high)
+
+    # -------------------------------------------------------------------------------------- steps
+
+    def flush(self, scale: FloatArray) -> None:
+        """Make the pending function an epilogue step whose result has this scale."""
+        if self.gated:
+            self._flush_gated(scale)
+        elif not self._is_identity(scale):
+            self._flush_static(scale)
+        self.pending = Pending.linear(scale)
+
+    def _is_identity(self, scale: FloatArray) -> bool:
+        return self.pending.is_scaling and np.array_equal(self.pending.slope[0], scale)
+
+    def too_fine(self, scale: FloatArray) -> FloatArray | None:
+        """Smallest scale that a step from here could have, or None if `scale` will do.
+
+        Where one step of the integer at hand is this many steps of the result, calibration saw next
+        to nothing of the channel (a ReLU that was closed for all frames).
+        """
+        least = np.abs(self.pending.slope).max(axis=0) / LARGEST_FACTOR
+        return least if np.any(least > scale) else None
+
+    def _flush_static(self, scale: FloatArray) -> None:
+        pending = self.pending
+        encoded = encode(
+            pending.slope / scale, pending.offset / scale, self.interval, self.place, "the epilogue"
+        )
+        knot = self._knot(pending.knot)
+        self.steps.append(Affine(knot, encoded.multiplier, encoded.offset, encoded.shift))
+        self.interval = image_with_knot(encoded, knot, self.interval)
+        require_width(self.interval, PRODUCT_BITS, "the epilogue", self.place)
+
+    def _knot(self, knot: FloatArray | None) -> IntArray:
+        """Round a knot up to the first integer of the upper row, within the interval."""
+        if knot is None:
+            return np.zeros(len(self.interval.low), np.int64)
+        clipped = np.clip(np.ceil(knot), self.interval.low, self.interval.high + 1)
+        return clipped.astype(np.int64)
+
+    def _flush_gated(self, scale: FloatArray) -> None:
+        channels = len(scale)
+        slopes = self.pending.slope / scale
+        nothing = np.zeros((2, channels))
+        whole = encode(slopes, nothing, self.interval, self.place, "the gated epilogue")
+        zeros = whole.offset
+        self.slopes = whole.multiplier
+        self.steps.append(Affine(zeros[0], zeros, zeros, whole.shift, gated=True))
+        # A gate from 0 to 1 gives everything between 0 and what a gate of 1 gives.
+        reached = image_with_knot(whole, zeros[0], self.interval)
+        self.interval = Interval(np.minimum(reached.low, 0), np.maximum(reached.high, 0))
+        self.gated = False
+
+    def finish(self, scale: FloatArray) -> None:
+        """End a chain whose value is stored."""
+        self.flush(scale)
+        self.saturate(*bounds(self.act_bits))
