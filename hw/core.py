@@ -1,0 +1,452 @@
+"""The stage processor: engines, epilogue, memories, vector unit and the stage sequencer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect
+
+from r2b.hw import descriptor as tables
+from r2b.hw import epilogue, sinks, stem, vector, weights
+from r2b.hw.array import ArrayParams
+from r2b.hw.engine import Engine, EngineParams
+from r2b.hw.epilogue import Epilogue
+from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.memory import registered_read, rom
+from r2b.hw.pool import MaxPool
+from r2b.hw.sequencer import COUNTERS, Sequencer
+from r2b.hw.sinks import Sinks, SinkParams
+from r2b.hw.stem import FrameInput, FrameParams, LineBuffer
+
+
+def signed_width(low: int, high: int) -> int:
+    """Bits of a signed integer that holds both bounds."""
+    return max(high.bit_length(), (~low).bit_length()) + 1
+
+
+@dataclass(frozen=True)
+class CoreParams:
+    """Everything the core is built from, derived from a Program and a Plan.
+
+    Build one with :func:`core_params`.
+    """
+
+    geometry: ProgramGeometry
+    stages: tables.Table
+    taps: tables.Table
+    pools: tables.Table
+    address_width: int
+    epilogue: epilogue.EpilogueParams
+    sinks: SinkParams
+    frame: FrameParams
+    vector: vector.VectorParams
+    fm_words: int
+    sm_words: int
+    engines: dict[bool, EngineParams]
+    pooled: bool
+    pool_channels: int
+    pool_depth: int
+
+
+def core_params(geometry: ProgramGeometry) -> CoreParams:
+    """Parameters of every component for a network."""
+    program, plan = geometry.program, geometry.plan
+    stages = tables.Table(tables.stage_rows(geometry))
+    taps = tables.Table(tables.tap_rows(geometry)[0])
+    pooled = [conv for conv in geometry.convs if conv.stage.pool is not None]
+    fm_words, sm_words = memory_words(geometry)
+    width = _address_width(geometry, fm_words, sm_words)
+    bounds = [conv.acc_bounds for conv in geometry.convs]
+    acc = signed_width(min(low for low, _ in bounds), max(high for _, high in bounds))
+    vectors = _vector_params(geometry)
+    sink = SinkParams(
+        plan.lanes, plan.act_bits, vectors.sum_width, plan.p_in // plan.lanes,
+        max(1, (fm_words - 1).bit_length()), max(1, (sm_words - 1).bit_length()),
+        max(conv.groups for conv in geometry.convs), sinks.threshold_rows(geometry),
+    )  # fmt: skip
+    engines = {}
+    for binary in (True, False):
+        convs = geometry.engine(binary)
+        if convs:
+            engines[binary] = _engine_params(geometry, convs, stages, taps, width, bool(pooled))
+    depths = [conv.stage.shape[2] * conv.groups for conv in pooled]
+    return CoreParams(
+        geometry, stages, taps, tables.Table(tables.pool_rows(geometry)), width,
+        epilogue.epilogue_params(geometry, acc), sink, _frame_params(geometry), vectors,
+        fm_words, sm_words, engines, bool(pooled),
+        max((conv.groups for conv in pooled), default=1), max(depths, default=1),
+    )  # fmt: skip
+
+
+def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
+    """Words of the feature memory and of the sign memory that the memory map reaches."""
+    plan, program = geometry.plan, geometry.program
+    features, signs = [1], [1]
+    for name, base in plan.tensors.items():
+        channels, rows, cols = program.tensors[name].shape
+        features.append(base + -(-channels // plan.lanes) * rows * cols)
+    for name, base in plan.signs.items():
+        channels, rows, cols = program.sign_shapes[name]
+        signs.append(base + -(-channels // plan.p_in) * rows * cols)
+    return max(features), max(signs)
+
+
+def _address_width(geometry: ProgramGeometry, fm_words: int, sm_words: int) -> int:
+    """Bits for every address and offset, signed, with room for one step beyond the end."""
+    plan = geometry.plan
+    extents = [fm_words, sm_words, plan.line_words]
+    for conv in geometry.convs:
+        words = conv.tiles_out * conv.steps_per_tile * conv.load_words
+        extents += [words, conv.rows_in * conv.row_words, conv.cols_in * conv.values_per_tap]
+        extents += [conv.rows * conv.cols * conv.groups]
+    for binary in (True, False):
+        extents.append(
+            sum(c.tiles_out * c.steps_per_tile * c.load_words for c in geometry.engine(binary))
+        )
+    return (2 * max(extents)).bit_length() + 1
+
+
+def _vector_params(geometry: ProgramGeometry) -> vector.VectorParams:
+    program, plan = geometry.program, geometry.plan
+    gates = [stage.gate for stage in program.stages if stage.gate is not None]
+    layers = [layer for gate in gates for layer in (gate.hidden, gate.out)]
+    means = [gate.mean for gate in gates] + [program.head.mean]
+    pixels = [s.shape[1] * s.shape[2] for s in program.stages if s.sums is not None]
+    outputs = [len(layer.weight) for layer in layers] + [program.num_classes]
+    return vector.VectorParams(
+        lanes=plan.lanes,
+        macs=plan.gate_macs,
+        value_width=plan.act_bits,
+        sum_width=plan.act_bits + max(pixels).bit_length(),
+        channels=max(len(mean.multiplier) for mean in means),
+        hidden=max([1, *(len(gate.hidden.weight) for gate in gates)]),
+        outputs=max(outputs),
+        tables=vector.vector_tables(program, plan.gate_macs),
+    )
+
+
+def _frame_params(geometry: ProgramGeometry) -> FrameParams:
+    channels, rows, cols = geometry.program.input_shape
+    zero = next(
+        (conv.conv.zero_point for conv in geometry.convs if conv.from_frame), [0] * channels
+    )
+    plan = geometry.plan
+    return FrameParams(
+        channels, rows, cols, plan.lanes, plan.line_words, tuple(int(z) for z in zero)
+    )
+
+
+def _engine_params(
+    geometry, convs: list[ConvGeometry], stages, taps, width, pooled
+) -> EngineParams:
+    plan, binary = geometry.plan, convs[0].binary
+    low = min(conv.acc_bounds[0] for conv in convs)
+    high = max(conv.acc_bounds[1] for conv in convs)
+    array = ArrayParams(
+        binary=binary,
+        lanes_in=convs[0].lanes_in,
+        lanes_out=convs[0].lanes_out,
+        group=plan.lanes,
+        a_width=1 if binary else max(stem.PIXEL_BITS, plan.act_bits),
+        w_width=convs[0].weight_bits,
+        acc_width=signed_width(low, high),
+        depth=plan.tile_pixels,
+        word=plan.weight_word if binary else plan.mac_weight_word,
+        load_words=convs[0].load_words,
+        hop=plan.hop,
+    )
+    chip = plan.weights == "chip"
+    words = tuple(w for conv in convs for w in conv.weight_words()) if chip else None
+    return EngineParams(array, stages.layout, taps, plan.lanes, plan.p_in // plan.lanes, width, pooled,
+                        words, max(weights.segment_words(conv) for conv in convs))  # fmt: skip
+
+
+TRACE = {
+    "stage": 8, "busy": 1, "go": 1, "done": 1, "fm_en": 1, "fm_addr": 32, "sm_en": 64, "sm_addr": 32,
+}  # fmt: skip
+"""What the core shows of itself to a simulator, besides the data words; unconnected in the top."""
+
+
+class Core(wiring.Component):
+    """Runs the Program's stages on each frame and puts out its logits.
+
+    Members
+    -------
+    frames : In(frame_stream)
+    weights : In(weight_stream)
+        Only with streamed weights.
+    logit, logit_valid, logit_last : Out
+        Written without waiting; ``space`` promises room for a whole result.
+    space : In(1)
+    run : In(1)
+        A frame may begin.
+    busy, done : Out(1)
+        A frame is being worked on; pulse at its end.
+    dropped, early, late, misplaced : Out(1)
+        Pulses: a bad frame's result was suppressed; a frame's ``last`` came early or late; the
+        weight stream's ``last`` did not match.
+    stage : Out
+        Index of the running stage.
+    counters : Out
+        The last frame's cycles, by cause.
+    """
+
+    def __init__(self, params: CoreParams) -> None:
+        self.params = p = params
+        plan = p.geometry.plan
+        self.streamed = plan.weights == "stream"
+        members = {
+            "frames": In(stem.frame_stream(p.frame.channels)),
+            "logit": Out(signed(vector.ACC_BITS)),
+            "logit_valid": Out(1),
+            "logit_last": Out(1),
+            "space": In(1),
+            "run": In(1),
+            "busy": Out(1),
+            "done": Out(1),
+            "dropped": Out(1),
+            "early": Out(1),
+            "late": Out(1),
+            "misplaced": Out(1),
+            "stage": Out(8),
+            "counters": Out(data.StructLayout(dict.fromkeys(COUNTERS, 32))),
+        }
+        if self.streamed:
+            members["weights"] = In(weights.weight_stream(plan.weight_word))
+        members |= {f"trace_{name}": Out(width) for name, width in TRACE.items()}
+        members["trace_fm_data"] = Out(plan.lanes * plan.act_bits)
+        members["trace_sm_data"] = Out(plan.lanes)
+        super().__init__(members)
+
+    def elaborate(self, platform) -> Module:
+        """Sequencer, then the path of the data: frame, engines, epilogue, sinks, vector unit."""
+        m = Module()
+        p = self.params
+        go = Signal()
+        m.submodules.sequencer = sequencer = EnableInserter(go)(Sequencer(len(p.stages.rows)))
+        stages = rom(m, "stages", p.stages.layout, p.stages.content)
+        d = Signal(p.stages.layout, name="descriptor")
+        port = stages.read_port(domain="comb")
+        m.d.comb += port.addr.eq(sequencer.stage)
+        with m.If(go):
+            m.d.sync += d.eq(port.data)
+        engines = self._engines(m, d, go, sequencer)
+        frame, line = self._frame(m, engines, sequencer)
+        unit = self._vector(m, d, go, engines, sequencer)
+        lanes, sink = self._results(m, d, engines, unit)
+        self._feature_memory(m, d, engines, lanes, sink, line)
+        self._sign_memory(m, d, engines, sink)
+        self._stalls(m, go, engines, sequencer)
+        self._trace(m, go, sequencer, sink)
+        m.d.comb += [self.early.eq(frame.early), self.late.eq(frame.late)]
+        return m
+
+    # --- control -----------------------------------------------------------------------------
+
+    def _engines(self, m: Module, d, go, sequencer) -> dict[bool, Engine]:
+        engines = {}
+        for binary, params in self.params.engines.items():
+            engine = Engine(params)
+            m.submodules["binary" if binary else "real"] = engine
+            m.d.comb += [
+                engine.d.eq(d),
+                engine.enable.eq(go),
+                engine.start.eq(sequencer.start & (d.binary == binary)),
+            ]
+            engines[binary] = engine
+        done = 0
+        for engine in engines.values():
+            done = done | engine.done
+        m.d.comb += sequencer.stage_done.eq(done)
+        if self.streamed:
+            self._feed(m, engines)
+        return engines
+
+    def _feed(self, m: Module, engines) -> None:
+        m.submodules.feeder = feeder = weights.WeightFeeder(self.params.geometry)
+        connect(m, wiring.flipped(self.weights), feeder.i)
+        m.d.comb += self.misplaced.eq(feeder.misplaced)
+        for binary, engine in engines.items():
+            m.d.comb += [
+                engine.w_data.eq(feeder.word),
+                engine.w_valid.eq(feeder.valid[binary]),
+                engine.w_last.eq(feeder.last),
+                feeder.ready[binary].eq(engine.w_ready),
+            ]
+
+    def _frame(self, m: Module, engines, sequencer):
+        p = self.params
+        m.submodules.frame = frame = stem.FrameInput(p.frame, p.address_width)
+        m.submodules.line = line = stem.LineBuffer(p.frame, p.address_width)
+        connect(m, wiring.flipped(self.frames), frame.i)
+        freed, bad = Signal(signed(p.address_width)), Signal()
+        m.d.comb += [getattr(line, n).eq(getattr(frame, n)) for n in ("w_en", "w_addr", "w_data")]
+        m.d.comb += [frame.freed.eq(freed), sequencer.frame.eq(frame.started & self.run)]
+        engine = engines[False]
+        from_frame = engine.d.frame
+        with m.If(engine.release & from_frame):
+            m.d.sync += freed.eq(engine.free)
+        with m.If(engine.finish & from_frame):
+            m.d.sync += [freed.eq(0), bad.eq(frame.bad)]
+        m.d.comb += [
+            engine.rows_ready.eq(frame.rows_ready),
+            frame.release.eq(engine.finish & from_frame),
+            sequencer.bad.eq(bad),
+        ]
+        return frame, line
+
+    def _vector(self, m: Module, d, go, engines, sequencer) -> vector.VectorUnit:
+        m.submodules.vector = unit = vector.VectorUnit(self.params.vector)
+        for engine in engines.values():
+            m.d.comb += engine.hold.eq(d.gated & ~unit.ready)
+        m.d.comb += [
+            unit.enable.eq(go),
+            unit.new_frame.eq(sequencer.new_frame),
+            unit.start.eq((sequencer.start & d.gated) | sequencer.start_head),
+            sequencer.head_done.eq(unit.ready),
+            self.logit.eq(unit.logit),
+            self.logit_valid.eq(unit.logit_valid & ~sequencer.bad),
+            self.logit_last.eq(unit.logit_last),
+        ]
+        return unit
+
+    def _stalls(self, m: Module, go, engines, sequencer) -> None:
+        """One cause per waiting cycle; whatever waits, everything that issues stands still."""
+        starved = unfed = 0
+        for engine in engines.values():
+            starved = starved | engine.starved
+            unfed = unfed | engine.unfed
+        blocked = sequencer.at_head & ~self.space & ~sequencer.bad
+        causes = Signal(3)
+        m.d.comb += [
+            causes[0].eq(starved),
+            causes[1].eq(unfed & ~causes[0]),
+            causes[2].eq(blocked & ~causes[:2].any()),
+            go.eq(~causes.any()),
+            self.busy.eq(sequencer.busy),
+            self.stage.eq(sequencer.stage),
+            self.done.eq(sequencer.done & go),
+            self.dropped.eq(sequencer.done & go & sequencer.bad),
+        ]
+        running = Signal(self.counters.shape(), name="running")
+        names = dict(zip(COUNTERS, (sequencer.busy, sequencer.busy & go, *causes), strict=True))
+        for name, condition in names.items():
+            after = Signal(32, name=f"{name}_after")
+            m.d.comb += after.eq(running[name] + condition)
+            m.d.sync += running[name].eq(after)
+            with m.If(self.done):
+                m.d.sync += [self.counters[name].eq(after), running[name].eq(0)]
+
+    # --- data --------------------------------------------------------------------------------
+
+    def _results(self, m: Module, d, engines, unit):
+        """The running engine's sums through the epilogue, the pool and into the sinks."""
+        p = self.params
+        request = self._request_layout(engines)
+        chosen = Signal(request, name="request")
+        acc = Signal(data.ArrayLayout(signed(p.epilogue.acc_width), p.epilogue.lanes), name="acc")
+        for binary, engine in engines.items():
+            with m.If(d.binary == binary):
+                m.d.comb += [chosen[n].eq(engine.request[n]) for n, _ in request]
+                m.d.comb += [acc[i].eq(engine.acc[i]) for i in range(p.epilogue.lanes)]
+        lanes = Epilogue(p.epilogue, p.stages.layout, request)
+        m.submodules.epilogue = lanes
+        token = epilogue.token_layout(request)
+        sink = Sinks(p.sinks, p.stages.layout, token)
+        m.submodules.sinks = sink
+        m.d.comb += [
+            lanes.d.eq(d),
+            lanes.request.eq(chosen),
+            lanes.acc.eq(acc),
+            unit.gate_addr.eq(lanes.gate_addr),
+            lanes.gate_data.eq(unit.gate_data),
+            sink.d.eq(d),
+            sink.sum_addr.eq(unit.sum_addr),
+            unit.sum_data.eq(sink.sum_data),
+            sink.token.eq(lanes.token),
+            sink.values.eq(lanes.values),
+        ]
+        if p.pooled:
+            m.submodules.pool = pool = MaxPool(
+                p.pools, p.stages.layout, token, p.epilogue.lanes, p.epilogue.value_width,
+                p.pool_channels, p.pool_depth,
+            )  # fmt: skip
+            m.d.comb += [pool.d.eq(d), pool.token.eq(lanes.token), pool.values.eq(lanes.values)]
+            m.d.comb += pool.token.valid.eq(lanes.token.valid & d.pool)
+            with m.If(d.pool):
+                m.d.comb += [sink.token.eq(pool.o_token), sink.values.eq(pool.o_values)]
+        return lanes, sink
+
+    def _request_layout(self, engines) -> data.StructLayout:
+        """Fields of a drain request that the epilogue uses; widths of the wider engine."""
+        widths: dict[str, int] = {}
+        for engine in engines.values():
+            for name, field in engine.request_layout:
+                widths[name] = max(widths.get(name, 0), field.width)
+        return data.StructLayout({n: unsigned(w) for n, w in widths.items()})
+
+    def _feature_memory(self, m: Module, d, engines, lanes, sink, line) -> None:
+        """Written by the sinks; read for the skip add or by the MAC array, never by both."""
+        p = self.params
+        memory = Memory(shape=p.sinks.values, depth=p.fm_words, init=[])
+        m.submodules.features = memory
+        write = memory.write_port()
+        real = engines[False]
+        address = Mux(d.binary, lanes.skip_addr, real.pixel.src)
+        first = registered_read(m, memory, address, "feature")
+        second = Signal.like(first)
+        m.d.sync += second.eq(first)
+        width = p.engines[False].array.a_width
+        operands = Signal(data.ArrayLayout(signed(width), p.sinks.lanes), name="operands")
+        for lane in range(p.sinks.lanes):
+            m.d.sync += operands[lane].eq(Mux(d.frame, line.o[lane], second[lane]))
+        m.d.comb += [
+            write.en.eq(sink.fm_en),
+            write.addr.eq(sink.fm_addr),
+            write.data.eq(sink.fm_data),
+            lanes.skip_data.eq(second),
+            real.operand.eq(operands),
+            line.src.eq(real.pixel.src),
+            line.phase.eq(real.pixel.phase),
+            line.byte.eq(real.pixel.byte),
+            line.row_bytes.eq(d.row_bytes),
+        ]
+
+    def _sign_memory(self, m: Module, d, engines, sink) -> None:
+        """One word of P_in bits per read; written ``lanes`` bits at a time."""
+        p, engine = self.params, engines.get(True)
+        if engine is None:
+            return
+        lanes, banks = p.sinks.lanes, p.sinks.sign_banks
+        memory = Memory(shape=unsigned(lanes * banks), depth=p.sm_words, init=[])
+        m.submodules.signs = memory
+        write = memory.write_port(granularity=lanes)
+        word = registered_read(m, memory, engine.pixel.src, "sign_word")
+        count = Signal.like(engine.pixel.count)
+        masked = Signal(lanes * banks, reset_less=True)
+        mask = Signal(lanes * banks)
+        m.d.comb += [mask[i].eq(i < count) for i in range(lanes * banks)]
+        m.d.sync += [count.eq(engine.pixel.count), masked.eq(word & mask)]
+        m.d.comb += [
+            write.en.eq(sink.sm_en),
+            write.addr.eq(sink.sm_addr),
+            write.data.eq(sink.sm_data.replicate(banks)),
+            engine.operand.eq(masked),
+        ]
+
+    def _trace(self, m: Module, go, sequencer, sink) -> None:
+        m.d.comb += [
+            self.trace_stage.eq(sequencer.stage),
+            self.trace_busy.eq(sequencer.busy),
+            self.trace_go.eq(go),
+            self.trace_done.eq(self.done),
+            self.trace_fm_en.eq(sink.fm_en),
+            self.trace_fm_addr.eq(sink.fm_addr),
+            self.trace_fm_data.eq(sink.fm_data),
+            self.trace_sm_en.eq(sink.sm_en),
+            self.trace_sm_addr.eq(sink.sm_addr),
+            self.trace_sm_data.eq(sink.sm_data),
+        ]

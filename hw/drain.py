@@ -1,0 +1,183 @@
+"""Drains finished tiles from the accumulators, one word of ``lanes`` sums per cycle."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from r2b.hw.walker import TileWalker
+
+
+def request_layout(descriptor: data.StructLayout, address_width: int, depth: int, groups: int):
+    """One word of sums: where it stands in the accumulators, and where its result belongs."""
+    field = dict(descriptor.members)
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "bank": 1,
+            "index": range(depth),
+            "group": range(max(2, groups)),  # of the tile
+            "channel": unsigned(address_width),  # group of the stage
+            "fm": unsigned(address_width),
+            "sm": unsigned(address_width),
+            "sm_bank": unsigned(address_width),
+            "row": field["rows"],
+            "col": field["cols"],
+            "first": 1,  # first pixel of the stage
+        }
+    )
+
+
+class Drain(wiring.Component):
+    """Pixel by pixel, group by group: ``pixels * groups`` cycles per tile.
+
+    It looks for a full bank in one cycle, requests in the next ones, and the bank is free again in
+    the cycle after the last request. After the stage's last request it waits ``flush`` cycles.
+
+    Parameters
+    ----------
+    descriptor : StructLayout
+    lanes, address_width, depth, groups : int
+        Groups: words per pixel of a full output-channel tile.
+    sign_banks : int
+        Groups per word of the sign memory.
+    flush : int
+        Cycles from a request until its result is in every memory.
+
+    Members
+    -------
+    d : In(descriptor)
+    start : In(1)
+    full : In(2)
+        Banks whose sums are complete.
+    hold : In(1)
+        The gate's slopes are not ready.
+    free : Out(2)
+        The bank is drained.
+    o : Out(request_layout)
+    done : Out(1)
+        The stage's results are in memory.
+    """
+
+    def __init__(self, descriptor, lanes: int, address_width: int, depth: int, groups: int,
+                 sign_banks: int, flush: int) -> None:  # fmt: skip
+        self.address_width, self.groups = address_width, groups
+        self.sign_banks, self.flush = sign_banks, flush
+        self.walker = TileWalker(descriptor, lanes, address_width)
+        super().__init__(
+            {
+                "d": In(descriptor),
+                "start": In(1),
+                "full": In(2),
+                "hold": In(1),
+                "free": Out(2),
+                "o": Out(request_layout(descriptor, address_width, depth, groups)),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        """Tile walker, channel-tile offsets, pixel and group counters."""
+        m = Module()
+        d, o, walker = self.d, self.o, self.walker
+        m.submodules.walker = walker
+        bank, flushed = Signal(), Signal(range(self.flush + 1))
+        base = self._channel_base()
+        position = Signal(data.StructLayout({n: o.shape()[n].shape for n in (
+            "index", "group", "fm", "sm", "sm_bank", "row", "col")}))  # fmt: skip
+        word = Signal.like(o.sm)
+        groups = Mux(walker.o.ko == d.last_ko, d.last_groups, d.ko_groups)
+        m.d.comb += [o[n].eq(position[n]) for n in ("index", "group", "row", "col", "sm_bank")]
+        m.d.comb += [
+            walker.d.eq(d),
+            o.bank.eq(bank),
+            o.channel.eq(base.channel + position.group),
+            o.fm.eq(position.fm + base.channel + position.group),
+            o.sm.eq(position.sm + word),
+            o.first.eq((position.row == 0) & (position.col == 0)),
+        ]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += walker.start.eq(self.start)
+                m.d.sync += [base.eq(0)]
+                with m.If(self.start):
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.sync += [
+                    position.eq(0),
+                    position.row.eq(walker.o.row),
+                    position.col.eq(walker.o.col),
+                    position.fm.eq(walker.o.fm),
+                    position.sm.eq(walker.o.sm),
+                    position.sm_bank.eq(base.sm_bank),
+                    word.eq(base.sm),
+                ]
+                with m.If(Array(self.full)[bank] & ~self.hold):
+                    m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += o.valid.eq(1)
+                last_group = position.group == groups - 1
+                self._next_word(m, position, word, base, last_group)
+                last_col = position.col == walker.o.col + walker.o.cols - 1
+                last_row = position.row == walker.o.row + walker.o.rows - 1
+                with m.If(last_group & last_col & last_row):
+                    m.d.comb += [self.free.eq(Cat(~bank, bank)), walker.step.eq(1)]
+                    self._next_channels(m, base)
+                    m.d.sync += [bank.eq(~bank), flushed.eq(0)]
+                    m.next = "WAIT"
+                    with m.If(walker.o.last):
+                        m.next = "FLUSH"
+            with m.State("FLUSH"):
+                m.d.sync += flushed.eq(flushed + 1)
+                with m.If(flushed == self.flush):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
+        return m
+
+    def _channel_base(self) -> data.View:
+        """Offsets of the output-channel tile: group of the stage, sign word, bank in it."""
+        width = self.address_width
+        return Signal(
+            data.StructLayout({"channel": width, "sm": width, "sm_bank": width}), name="base"
+        )
+
+    def _next_channels(self, m: Module, base) -> None:
+        d, walker = self.d, self.walker
+        last_pixels = Signal()
+        m.d.comb += last_pixels.eq(
+            (walker.o.row + walker.o.rows == d.rows) & (walker.o.col + walker.o.cols == d.cols)
+        )
+        bank = Signal(self.address_width + 1, name="next_sm_bank")
+        m.d.comb += bank.eq(base.sm_bank + d.ko_sign_banks)
+        wrap = bank >= self.sign_banks
+        with m.If(d.pixel_outer | last_pixels):
+            m.d.sync += [
+                base.channel.eq(base.channel + d.ko_groups),
+                base.sm.eq(base.sm + d.ko_sign_words + wrap),
+                base.sm_bank.eq(Mux(wrap, bank - self.sign_banks, bank)),
+            ]
+            with m.If(walker.o.ko == d.last_ko):
+                m.d.sync += base.eq(0)
+
+    def _next_word(self, m: Module, position, word, base, last_group) -> None:
+        """Next group of the pixel, else the next pixel of the tile."""
+        d, walker = self.d, self.walker
+        m.d.sync += [
+            position.group.eq(position.group + 1),
+            position.sm_bank.eq(position.sm_bank + 1),
+        ]
+        with m.If(position.sm_bank == self.sign_banks - 1):
+            m.d.sync += [position.sm_bank.eq(0), word.eq(word + 1)]
+        with m.If(last_group):
+            m.d.sync += [
+                position.group.eq(0),
+                position.index.eq(position.index + 1),
+                position.fm.eq(position.fm + d.fm_pixel),
+                position.sm.eq(position.sm + d.sm_pixel),
+                position.sm_bank.eq(base.sm_bank),
+                word.eq(base.sm),
+                position.col.eq(position.col + 1),
+            ]
+            with m.If(position.col == walker.o.col + walker.o.cols - 1):
+                m.d.sync += [position.col.eq(walker.o.col), position.row.eq(position.row + 1)]

@@ -1,0 +1,284 @@
+"""An engine: control, contraction array and weights of one kind of convolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import EnableInserter, Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from r2b.hw import epilogue, pool, sinks, weights
+from r2b.hw.array import ArrayParams, ContractionArray, sample_layout
+from r2b.hw.descriptor import Table
+from r2b.hw.drain import Drain, request_layout
+from r2b.hw.issue import Issuer, pixel_layout
+from r2b.hw.steps import StepGenerator
+
+SOURCE_LATENCY = {True: 2, False: 3}
+"""Cycles from a pixel's address to its operands at the array: sign memory, and feature memory or
+line buffer with the choice between them."""
+
+
+@dataclass(frozen=True)
+class EngineParams:
+    """Shape of an engine.
+
+    Parameters
+    ----------
+    array : ArrayParams
+    descriptor : StructLayout
+    taps : Table
+    lanes : int
+        Epilogue lanes.
+    sign_banks : int
+        Groups per word of the sign memory.
+    address_width : int
+    pooled : bool
+        Some stage of the network pools, so results take longer to arrive.
+    words : tuple of int or None
+        Weight words on chip; None if they are streamed.
+    segment_words : int
+        Largest weight segment.
+    """
+
+    array: ArrayParams
+    descriptor: data.StructLayout
+    taps: Table
+    lanes: int
+    sign_banks: int
+    address_width: int
+    pooled: bool
+    words: tuple[int, ...] | None
+    segment_words: int
+
+    @property
+    def source_latency(self) -> int:
+        """Cycles from a pixel's address to the array."""
+        return SOURCE_LATENCY[self.array.binary]
+
+    @property
+    def turnaround(self) -> int:
+        """Cycles after a hand-over for which the shadow weights must not change."""
+        return max(1, self.source_latency + self.array.hops - 2)
+
+    @property
+    def settle(self) -> int:
+        """Cycles from a tile's last pixel until its bank may be drained."""
+        return self.source_latency + self.array.latency - 2
+
+    @property
+    def flush(self) -> int:
+        """Cycles from a drain request until every memory holds its result."""
+        return flush_cycles(self.pooled)
+
+
+def flush_cycles(pooled: bool) -> int:
+    """Cycles from a drain request until every memory holds its result."""
+    return epilogue.LATENCY + (pool.LATENCY if pooled else 0) + sinks.LATENCY
+
+
+class Engine(wiring.Component):
+    """Runs one convolution stage per ``start``; ``done`` when its results are in memory.
+
+    Members
+    -------
+    d : In(descriptor)
+    start, enable : In(1)
+        ``enable`` low freezes what is issued, not what is under way.
+    hold : In(1)
+        Nothing may be drained yet (the gate is not ready).
+    rows_ready : In, starved : Out(1)
+        Complete rows of the frame; a tile needs rows that are missing.
+    unfed : Out(1)
+        A weight segment is needed that is not there.
+    pixel : Out, operand : In
+        Address of a pixel, and its values ``source_latency`` cycles later.
+    free : Out, signed
+        With ``release``: input rows below are no longer needed.
+    release, finish : Out(1)
+        Pulses: a row of tiles, and the whole source, have been read.
+    request, acc : Out
+        Drain requests, and their sums two cycles later.
+    done : Out(1)
+    w_data, w_valid, w_last : In, w_ready : Out
+        Weight words (streamed weights only).
+    """
+
+    def __init__(self, params: EngineParams) -> None:
+        self.params = p = params
+        a = p.array
+        groups = a.lanes_out // p.lanes
+        self.request_layout = request_layout(p.descriptor, p.address_width, a.depth, groups)
+        self.pixel_layout = pixel_layout(p.lanes, p.address_width, a.depth, a.lanes_in)
+        super().__init__(
+            {
+                "d": In(p.descriptor),
+                "start": In(1),
+                "enable": In(1),
+                "hold": In(1),
+                "rows_ready": In(p.address_width),
+                "starved": Out(1),
+                "unfed": Out(1),
+                "pixel": Out(self.pixel_layout),
+                "operand": In(a.lanes_in * a.a_width),
+                "free": Out(signed(p.address_width)),
+                "release": Out(1),
+                "finish": Out(1),
+                "request": Out(self.request_layout),
+                "acc": Out(data.ArrayLayout(signed(a.acc_width), p.lanes)),
+                "done": Out(1),
+                "w_data": In(a.word),
+                "w_valid": In(1),
+                "w_last": In(1),
+                "w_ready": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        """Gated control on one side, free-running array on the other."""
+        m = Module()
+        p, a = self.params, self.params.array
+        control = EngineControl(p, self.request_layout)
+        m.submodules.control = EnableInserter(self.enable)(control)
+        m.submodules.array = array = ContractionArray(a)
+        m.d.comb += [
+            *(
+                getattr(control, n).eq(getattr(self, n))
+                for n in ("d", "start", "hold", "rows_ready")
+            ),
+            *(
+                getattr(self, n).eq(getattr(control, n))
+                for n in ("starved", "pixel", "free", "done")
+            ),
+            self.release.eq(control.release & self.enable),
+            self.finish.eq(control.finish & self.enable),
+            self.request.eq(control.request),
+            self.request.valid.eq(control.request.valid & self.enable),
+            array.drain.bank.eq(control.request.bank),
+            array.drain.index.eq(control.request.index),
+            array.drain.group.eq(control.request.group),
+            self.acc.eq(array.o),
+        ]
+        self._weights(m, control, array)
+        self._samples(m, array)
+        return m
+
+    def _samples(self, m: Module, array) -> None:
+        """The pixel's control meets its operands at the array."""
+        layout = sample_layout(self.params.array)
+        names = [name for name, _ in layout if name != "data"]
+        stages = [self.pixel]
+        for age in range(self.params.source_latency):
+            stage = Signal(layout, name=f"sample_{age + 1}")
+            m.d.sync += [stage[n].eq(stages[-1][n]) for n in names]
+            if age == 0:
+                m.d.sync += stage.valid.eq(self.pixel.valid & self.enable)
+                m.d.sync += stage.load.eq(self.pixel.load & self.enable)
+            stages.append(stage)
+        m.d.comb += [array.i[n].eq(stages[-1][n]) for n in names]
+        m.d.comb += array.i.data.eq(self.operand)
+
+    def _weights(self, m: Module, control, array) -> None:
+        p = self.params
+        if p.words is not None:
+            memory = weights.WeightRom(p.array.word, list(p.words), p.address_width)
+            m.d.comb += self.unfed.eq(0)
+        else:
+            memory = weights.WeightBuffer(p.array.word, p.segment_words, p.address_width)
+            m.d.comb += [
+                self.unfed.eq(control.opens & ~memory.available),
+                memory.close.eq(control.closes & self.enable),
+                memory.w_data.eq(self.w_data),
+                memory.w_valid.eq(self.w_valid),
+                memory.w_last.eq(self.w_last),
+                self.w_ready.eq(memory.w_ready),
+            ]
+        m.submodules.weights = memory
+        m.d.sync += array.shift.eq(control.word_valid & self.enable)
+        m.d.comb += [memory.addr.eq(control.word), array.shift_data.eq(memory.data)]
+
+
+class EngineControl(wiring.Component):
+    """Step generator, issuer and drain with the two banks' state; everything that ``enable`` freezes.
+
+    A bank is taken by a tile's first hand-over, full ``settle`` cycles after its last pixel and free
+    again after its last drain request.
+    """
+
+    def __init__(self, params: EngineParams, request) -> None:
+        self.params = p = params
+        a = p.array
+        self.generator = StepGenerator(p.descriptor, p.taps, p.lanes, p.address_width, a.depth)
+        self.issuer = Issuer(p.descriptor, a.lanes_in, p.lanes, p.address_width, a.depth,
+                             a.load_words, p.turnaround)  # fmt: skip
+        self.drain = Drain(p.descriptor, p.lanes, p.address_width, a.depth, a.lanes_out // p.lanes,
+                           p.sign_banks, p.flush)  # fmt: skip
+        super().__init__(
+            {
+                "d": In(p.descriptor),
+                "start": In(1),
+                "hold": In(1),
+                "rows_ready": In(p.address_width),
+                "starved": Out(1),
+                "pixel": Out(pixel_layout(p.lanes, p.address_width, a.depth, a.lanes_in)),
+                "word": Out(p.address_width),
+                "word_valid": Out(1),
+                "opens": Out(1),
+                "closes": Out(1),
+                "free": Out(signed(p.address_width)),
+                "release": Out(1),
+                "finish": Out(1),
+                "request": Out(request),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        """Wiring, and the banks' flags."""
+        m = Module()
+        generator, issuer, drain = self.generator, self.issuer, self.drain
+        m.submodules.generator, m.submodules.issuer, m.submodules.drain = generator, issuer, drain
+        for part in (generator, issuer, drain):
+            m.d.comb += part.d.eq(self.d)
+        m.d.comb += [
+            generator.start.eq(self.start),
+            generator.rows_ready.eq(self.rows_ready),
+            self.starved.eq(generator.starved),
+            issuer.i.eq(generator.o),
+            issuer.valid.eq(generator.valid),
+            generator.ready.eq(issuer.ready),
+            *(
+                getattr(self, n).eq(getattr(issuer, n))
+                for n in ("word", "word_valid", "opens", "closes")
+            ),
+            self.pixel.eq(issuer.o),
+            *(getattr(self, n).eq(getattr(issuer, n)) for n in ("free", "release", "finish")),
+            drain.start.eq(self.start),
+            drain.hold.eq(self.hold),
+            self.request.eq(drain.o),
+            self.done.eq(drain.done),
+        ]
+        self._banks(m)
+        return m
+
+    def _banks(self, m: Module) -> None:
+        p, issuer, drain = self.params, self.issuer, self.drain
+        busy, full = Signal(2), Signal(2)
+        bank = Signal()  # of the next tile to settle
+        ends = [issuer.end]
+        for age in range(p.settle - 1):
+            end = Signal(name=f"end_{age + 1}")
+            m.d.sync += end.eq(ends[-1])
+            ends.append(end)
+        settled = Signal(2)
+        m.d.comb += settled.eq(ends[-1] << bank)
+        m.d.sync += [
+            bank.eq(bank ^ ends[-1]),
+            busy.eq((busy | issuer.take) & ~drain.free),
+            full.eq((full | settled) & ~drain.free),
+        ]
+        m.d.comb += [
+            issuer.busy.eq(busy),
+            drain.full.eq(full),
+        ]

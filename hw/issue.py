@@ -1,0 +1,212 @@
+"""Issues a stage: loads each step's weights one step ahead and streams its pixels."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from r2b.hw.steps import step_layout
+
+
+def pixel_layout(lanes: int, address_width: int, depth: int, lanes_in: int) -> data.StructLayout:
+    """One read of the source memory and where its contribution goes."""
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "load": 1,
+            "first": 1,
+            "bank": 1,
+            "index": range(depth),
+            "count": range(lanes_in + 1),
+            "src": signed(address_width),
+            "phase": range(max(2, lanes)),
+            "byte": signed(address_width),
+        }
+    )
+
+
+class Issuer(wiring.Component):
+    """Per step: ``load_words`` weight words, then one pixel per cycle.
+
+    With a step taken in cycle a, its words are requested in a+1 .. a+load_words and its pixels may
+    start in the cycle after ``a + load_words + WORD_LATENCY`` or after the previous step's last
+    pixel, whichever is later; the next step is taken ``turnaround + 1`` cycles after that hand-over.
+
+    Parameters
+    ----------
+    descriptor : StructLayout
+    lanes_in : int
+        Input lanes of the array.
+    lanes, address_width, depth : int
+        As in :class:`r2b.hw.steps.StepGenerator`.
+    load_words : int
+        L_w.
+    turnaround : int
+        Cycles for which the array still reads the shadow weights after a hand-over.
+
+    Members
+    -------
+    d, i, valid, ready
+        Descriptor and step stream.
+    word, word_valid : Out
+        Weight-memory address, relative to the memory's start.
+    opens, closes : Out(1)
+        The first word of a weight segment is requested (freeze this component while the segment is
+        not there); the last word of a segment is requested.
+    busy : In(2)
+        Banks that are not drained yet.
+    take : Out(2)
+        The bank is taken by a tile.
+    end : Out(1)
+        The tile's last pixel is issued in this cycle.
+    free : Out, release, finish : Out(1)
+        Pulses with a row of tiles' and with the stage's last pixel; input rows below ``free`` have
+        then been read.
+    o : Out(pixel_layout)
+    """
+
+    WORD_LATENCY = 2
+
+    def __init__(self, descriptor, lanes_in: int, lanes: int, address_width: int, depth: int,
+                 load_words: int, turnaround: int) -> None:  # fmt: skip
+        self.lanes_in, self.lanes = lanes_in, lanes
+        self.address_width, self.depth = address_width, depth
+        self.load_words, self.turnaround = load_words, turnaround
+        self.step_layout = step_layout(descriptor, lanes, address_width, depth)
+        super().__init__(
+            {
+                "d": In(descriptor),
+                "i": In(self.step_layout),
+                "valid": In(1),
+                "ready": Out(1),
+                "word": Out(unsigned(address_width)),
+                "word_valid": Out(1),
+                "opens": Out(1),
+                "closes": Out(1),
+                "busy": In(2),
+                "take": Out(2),
+                "end": Out(1),
+                "free": Out(signed(address_width)),
+                "release": Out(1),
+                "finish": Out(1),
+                "o": Out(pixel_layout(lanes, address_width, depth, lanes_in)),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        """Loader and pixel counter; a hand-over moves the loaded step to the pixel counter."""
+        m = Module()
+        loaded = Signal(self.step_layout)
+        hand_over, can_take = Signal(), Signal()
+        self._loader(m, loaded, hand_over, can_take)
+        self._pixels(m, loaded, hand_over, can_take)
+        return m
+
+    def _loader(self, m: Module, loaded, hand_over, can_take) -> None:
+        cycles = max(self.load_words, self.turnaround, self.WORD_LATENCY)
+        count = Signal(range(cycles + 1))
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.ready.eq(1)
+                m.d.sync += [loaded.eq(self.i), count.eq(0)]
+                with m.If(self.valid):
+                    m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.comb += [
+                    self.word.eq(loaded.weight + count),
+                    self.word_valid.eq(1),
+                    self.opens.eq(loaded.opens & (count == 0)),
+                ]
+                m.d.sync += count.eq(count + 1)
+                with m.If(count == self.load_words - 1):
+                    m.d.comb += self.closes.eq(loaded.closes)
+                    m.d.sync += count.eq(0)
+                    m.next = "ARRIVE"
+            with m.State("ARRIVE"):
+                m.d.sync += count.eq(count + 1)
+                with m.If(count == self.WORD_LATENCY - 2):
+                    m.next = "LOADED"
+            with m.State("LOADED"):
+                m.d.comb += hand_over.eq(can_take)
+                m.d.sync += count.eq(0)
+                with m.If(hand_over):
+                    m.next = "TURN"
+            with m.State("TURN"):
+                m.d.sync += count.eq(count + 1)
+                with m.If(count == self.turnaround - 1):
+                    m.next = "IDLE"
+
+    def _pixels(self, m: Module, loaded, hand_over, can_take) -> None:
+        d, o = self.d, self.o
+        step = Signal(self.step_layout)
+        active, load, bank = Signal(), Signal(), Signal(init=1)
+        row = Signal(
+            data.StructLayout(
+                {n: self.step_layout[n].shape for n in ("src", "index", "phase", "byte")}
+            )
+        )
+        cols_left = Signal.like(step.cols)
+        last_in_row, last = cols_left == 1, Signal()
+        m.d.comb += last.eq(active & last_in_row & (step.rows == 1))
+        next_bank = Mux(loaded.first, ~bank, bank)
+        blocked = loaded.first & Array(self.busy)[next_bank]
+        m.d.comb += can_take.eq((~active | last) & ~blocked)
+        touched = Signal(self.depth)
+        with m.If(active):
+            m.d.sync += [touched.bit_select(step.index, 1).eq(1), load.eq(0)]
+            self._next_pixel(m, step, cols_left, last_in_row, row)
+            with m.If(last):
+                m.d.sync += active.eq(0)
+        with m.If(hand_over):
+            m.d.sync += [
+                step.eq(loaded),
+                bank.eq(next_bank),
+                active.eq(1),
+                load.eq(1),
+                cols_left.eq(loaded.cols),
+                *(row[n].eq(loaded[n]) for n in ("src", "index", "phase", "byte")),
+            ]
+            with m.If(loaded.first):
+                m.d.sync += touched.eq(0)
+                m.d.comb += self.take.eq(Cat(~next_bank, next_bank))
+        m.d.comb += [
+            self.end.eq(last & step.last),
+            self.free.eq(step.free),
+            self.release.eq(last & step.band_end),
+            self.finish.eq(last & step.stage_end),
+            o.valid.eq(active),
+            o.load.eq(active & load),
+            o.first.eq(~touched.bit_select(step.index, 1)),
+            o.bank.eq(bank),
+            o.index.eq(step.index),
+            o.count.eq(Mux(step.last_kc, d.last_count, self.lanes_in)),
+            o.src.eq(step.src),
+            o.phase.eq(step.phase),
+            o.byte.eq(step.byte),
+        ]
+
+    def _next_pixel(self, m: Module, step, cols_left, last_in_row, row) -> None:
+        """One column on, or to the next row's first valid column."""
+        d = self.d
+        phase = Signal(range(2 * self.lanes))
+        m.d.comb += phase.eq(step.phase + d.col_phase)
+        wrap = phase >= self.lanes
+        m.d.sync += [
+            cols_left.eq(cols_left - 1),
+            step.index.eq(step.index + 1),
+            step.src.eq(step.src + d.col_src + wrap),
+            step.phase.eq(Mux(wrap, phase - self.lanes, phase)),
+            step.byte.eq(step.byte + d.col_byte),
+        ]
+        with m.If(last_in_row):
+            m.d.sync += [
+                cols_left.eq(step.cols),
+                step.rows.eq(step.rows - 1),
+                step.index.eq(row.index + step.tile_cols),
+                row.index.eq(row.index + step.tile_cols),
+                step.src.eq(row.src + d.row_src),
+                row.src.eq(row.src + d.row_src),
+                step.phase.eq(row.phase),
+                step.byte.eq(row.byte),
+            ]

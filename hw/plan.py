@@ -1,0 +1,121 @@
+"""The Plan: frozen parameters of the accelerator for one Program.
+
+The cost model reads the Plan, the generator builds from the Plan, and a Plan is JSON in and out.
+Nothing here touches hardware; what a Plan implies for a Program is in :mod:`r2b.hw.geometry`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from r2b.ir.errors import PlanError
+
+PLAN_VERSION = 1
+WEIGHT_SOURCES = ("chip", "stream")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Parallelism, buffer depths, memory map, clock and device.
+
+    Parameters
+    ----------
+    device : str
+        Name in :data:`r2b.backends.fpga.devices.DEVICES`.
+    clock_mhz : float
+        Target clock.
+    act_bits : int
+        Width R of fixed tensors; must be the Program's.
+    p_in, p_out : int
+        XNOR array: input lanes per processing element, processing elements.
+    lanes : int
+        Epilogue lanes E; divides p_in, p_out and mac_out. A word of the feature memory holds E
+        values; the MAC array reads one such word per cycle.
+    mac_out : int
+        Processing elements of the MAC array; it does ``lanes * mac_out`` products per cycle.
+    tile_pixels : int
+        T: pixels whose sums the accumulators hold, per bank.
+    weight_word, mac_weight_word : int
+        Bits per cycle from the weight memory into the XNOR and the MAC array.
+    weights : str
+        ``"chip"``: ROM. ``"stream"``: the ``s_axis_weights`` port, once per frame.
+    gate_macs : int
+        int8 products per cycle in the vector unit.
+    line_words : int
+        Words of ``lanes`` bytes in the stem's line buffer; a power of two.
+    hop : int
+        Processing elements per forwarding register of the arrays.
+    tensors, signs : dict
+        Name -> first word in the feature memory and in the sign memory.
+    pixel_outer : tuple of str
+        Stages that run pixel tile > output-channel tile (all their weights stay available).
+    """
+
+    device: str
+    clock_mhz: float
+    act_bits: int
+    p_in: int
+    p_out: int
+    lanes: int
+    mac_out: int
+    tile_pixels: int
+    weight_word: int
+    mac_weight_word: int
+    weights: str
+    gate_macs: int
+    line_words: int
+    hop: int = 8
+    tensors: dict[str, int] = field(default_factory=dict)
+    signs: dict[str, int] = field(default_factory=dict)
+    pixel_outer: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what holds for every Program."""
+        positive = ("p_in", "p_out", "lanes", "mac_out", "tile_pixels", "weight_word",
+                    "mac_weight_word", "gate_macs", "line_words", "hop")  # fmt: skip
+        for name in positive:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise PlanError(f"Plan: {name} must be a positive integer, not {value!r}")
+        for name in ("p_in", "p_out", "mac_out"):
+            if getattr(self, name) % self.lanes:
+                raise PlanError(
+                    f"Plan: lanes must divide {name} {getattr(self, name)}, not {self.lanes}"
+                )
+        if self.line_words & (self.line_words - 1):
+            raise PlanError(f"Plan: line_words must be a power of two, not {self.line_words}")
+        if self.weights not in WEIGHT_SOURCES:
+            raise PlanError(f"Plan: weights must be one of {WEIGHT_SOURCES}, not {self.weights!r}")
+
+    def to_json(self) -> str:
+        """Text of ``plan.json``: keys sorted, so equal Plans give equal bytes."""
+        return (
+            json.dumps({"version": PLAN_VERSION, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The Plan of such a text; PlanError names what does not fit."""
+        try:
+            content: dict[str, Any] = json.loads(text)
+            version = content.pop("version")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PlanError(
+                f"plan.json is no Plan: {error!r}; write one with r2b-compile"
+            ) from None
+        if version != PLAN_VERSION:
+            raise PlanError(f"plan.json has version {version!r}, this r2b reads {PLAN_VERSION}")
+        known = {f.name for f in fields(cls)}
+        odd = sorted(known.symmetric_difference(content) - {"hop"})
+        if odd:
+            raise PlanError(f"plan.json lacks or does not know: {', '.join(odd)}")
+        content["pixel_outer"] = tuple(content["pixel_outer"])
+        return cls(**content)
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """The Plan in a file."""
+        return cls.from_json(path.read_text())

@@ -1,0 +1,169 @@
+"""Sinks of a stage: feature memory, sign-bit map, channel sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.memory import registered_read, rom
+from r2b.ir.arith import threshold
+
+LATENCY = 3
+"""Cycles from a value until all memories hold what follows from it."""
+
+
+@dataclass(frozen=True)
+class SinkParams:
+    """Shapes of the sinks.
+
+    Parameters
+    ----------
+    lanes, value_width, sum_width : int
+        Epilogue lanes, R, bits of a channel sum.
+    sign_banks : int
+        Words of ``lanes`` bits per word of the sign memory.
+    fm_width, sm_width : int
+        Address bits of the feature and the sign memory.
+    sum_depth : int
+        Words of channel sums.
+    thresholds : tuple of int
+        Packed rows: per word of channels, ``lanes`` pairs of threshold and flip.
+    """
+
+    lanes: int
+    value_width: int
+    sum_width: int
+    sign_banks: int
+    fm_width: int
+    sm_width: int
+    sum_depth: int
+    thresholds: tuple[int, ...]
+
+    @property
+    def values(self) -> data.ArrayLayout:
+        """One word of the feature memory."""
+        return data.ArrayLayout(signed(self.value_width), self.lanes)
+
+    @property
+    def sums(self) -> data.ArrayLayout:
+        """One word of channel sums."""
+        return data.ArrayLayout(signed(self.sum_width), self.lanes)
+
+
+def threshold_layout(lanes: int, width: int) -> data.ArrayLayout:
+    """Thresholds of one word of channels."""
+    return data.ArrayLayout(data.StructLayout({"theta": signed(width), "flip": 1}), lanes)
+
+
+def threshold_rows(geometry: ProgramGeometry) -> tuple[int, ...]:
+    """Every stage's thresholds, packed; stages without a sign map hold zeros."""
+    plan = geometry.plan
+    layout = threshold_layout(plan.lanes, plan.act_bits)
+    rows = []
+    for conv in geometry.convs:
+        sign = conv.stage.signs[0] if conv.stage.signs else None
+        for group in range(conv.groups):
+            channels = range(group * plan.lanes, min((group + 1) * plan.lanes, conv.channels_out))
+            value = (
+                [{"theta": int(sign.theta[c]), "flip": int(sign.flip[c])} for c in channels]
+                if sign
+                else []
+            )
+            value += [{}] * (plan.lanes - len(value))
+            rows.append(layout.const(value).as_value().value)
+    return tuple(rows)
+
+
+class Sinks(wiring.Component):
+    """Writes ``values`` where the descriptor says; one word per cycle, LATENCY cycles.
+
+    ``bit = (v >= theta) ^ flip`` per lane; ``sums[channel] = (first ? 0 : sums[channel]) + v``.
+
+    Parameters
+    ----------
+    params : SinkParams
+    descriptor, token : StructLayout
+
+    Members
+    -------
+    d, token, values : In
+    fm_en, fm_addr, fm_data : Out
+        Feature-memory write.
+    sm_en, sm_addr, sm_data : Out
+        Sign-memory write; one enable per word of ``lanes`` bits.
+    sum_addr : In, sum_data : Out
+        Channel sums, combinational.
+    """
+
+    def __init__(self, params: SinkParams, descriptor, token) -> None:
+        self.params = params
+        p = params
+        super().__init__(
+            {
+                "d": In(descriptor),
+                "token": In(token),
+                "values": In(p.values),
+                "fm_en": Out(1),
+                "fm_addr": Out(p.fm_width),
+                "fm_data": Out(p.values),
+                "sm_en": Out(p.sign_banks),
+                "sm_addr": Out(p.sm_width),
+                "sm_data": Out(p.lanes),
+                "sum_addr": In(range(max(2, p.sum_depth))),
+                "sum_data": Out(p.sums),
+            }
+        )
+
+    @staticmethod
+    def compute(values, theta, flip):
+        """Sign bits in software."""
+        return threshold(values, theta, flip)
+
+    def elaborate(self, platform) -> Module:
+        """Thresholds are looked up while the value is registered."""
+        m = Module()
+        p, d = self.params, self.d
+        token, values = Signal.like(self.token), Signal.like(self.values)
+        m.d.sync += [token.eq(self.token), values.eq(self.values)]
+        layout = threshold_layout(p.lanes, p.value_width)
+        table = rom(m, "thresholds", layout, [layout.from_bits(row) for row in p.thresholds])
+        limits = registered_read(m, table, d.group_base + self.token.channel, "limits")
+        m.d.comb += [
+            self.fm_en.eq(token.valid & d.store),
+            self.fm_addr.eq(token.fm + d.fm_base),
+            self.fm_data.eq(values),
+        ]
+        for lane in range(p.lanes):
+            bit = threshold(values[lane], limits[lane].theta, limits[lane].flip)
+            m.d.sync += self.sm_data[lane].eq(bit)
+        m.d.sync += [
+            self.sm_en.eq(Mux(token.valid & d.sign, 1 << token.sm_bank[: _bits(p.sign_banks)], 0)),
+            self.sm_addr.eq(token.sm + d.sm_base),
+        ]
+        self._sums(m, token, values)
+        return m
+
+    def _sums(self, m: Module, token, values) -> None:
+        """Read, add and write in one cycle: a group may come again in the next one."""
+        p = self.params
+        m.submodules.sums = memory = Memory(shape=p.sums, depth=p.sum_depth, init=[])
+        read, write = memory.read_port(domain="comb"), memory.write_port()
+        outside = memory.read_port(domain="comb")
+        m.d.comb += [
+            read.addr.eq(token.channel),
+            write.addr.eq(token.channel),
+            write.en.eq(token.valid & self.d.sum),
+            outside.addr.eq(self.sum_addr),
+            self.sum_data.eq(outside.data),
+        ]
+        for lane in range(p.lanes):
+            m.d.comb += write.data[lane].eq(Mux(token.first, 0, read.data[lane]) + values[lane])
+
+
+def _bits(count: int) -> int:
+    return max(1, (count - 1).bit_length())

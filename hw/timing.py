@@ -1,0 +1,116 @@
+"""The cycle formula: what each stage of a frame takes, from a Plan and declared latencies.
+
+Nothing here is fitted. Each constant is the latency a component declares, and the recurrence is the
+one the hardware runs; simulated cycles must equal it.
+
+For step i of a stage, in cycles from the stage's first::
+
+    offered(i) = taken(i-1) + look-ups + 2 (+1 at a new tile), or taken(i-1) + 1 within a tap
+    taken(i)   = max(offered(i), handed(i-1) + turnaround + 1)
+    handed(i)  = max(taken(i) + load_words + WORD_LATENCY,     its weights are there
+                     handed(i-1) + pixels(i-1),                the one before has been issued
+                     freed(t-2))                               its bank is free, at tile t's first
+    full(t)    = handed(last) + pixels(last) + settle
+    drain(t)   = max(full(t), drained(t-1) + 1, gate)
+    drained(t) = drain(t) + pixels(t) * groups(t);  freed(t) = drained(t) + 1
+    stage      = drained(last) + flush + 2
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from r2b.hw.core import CoreParams, core_params
+from r2b.hw.engine import EngineParams
+from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.issue import Issuer
+from r2b.hw.vector import MEAN_FLUSH, VectorParams
+from r2b.ir.program import Gate, Head
+
+START = 1
+"""Cycle of a stage in which its engine and gate are started: its descriptor was read in cycle 0."""
+
+
+@dataclass(frozen=True)
+class StageCycles:
+    """Predicted cycles of one stage.
+
+    Parameters
+    ----------
+    name : str
+    active : int
+        Cycles in which the core does not wait for a stream.
+    issued : int
+        Cycles in which the array takes a pixel.
+    gate : int
+        Cycles from the stage's start until its gate is ready; 0 without one.
+    drained : int
+        Words the epilogue takes.
+    """
+
+    name: str
+    active: int
+    issued: int
+    gate: int
+    drained: int
+
+
+def predict(geometry: ProgramGeometry) -> list[StageCycles]:
+    """Active cycles of every stage of a frame and of the head, which comes last."""
+    params = core_params(geometry)
+    stages = [conv_cycles(conv, params) for conv in geometry.convs]
+    return [*stages, head_cycles(geometry.program.head, params.vector)]
+
+
+def conv_cycles(conv: ConvGeometry, params: CoreParams) -> StageCycles:
+    """Active cycles of a convolution stage."""
+    engine = params.engines[conv.binary]
+    gate = gate_ready(conv.stage.gate, params.vector) if conv.stage.gate else 0
+    return _run_stage(conv, engine, gate)
+
+
+def _run_stage(conv: ConvGeometry, engine: EngineParams, gate: int) -> StageCycles:
+    loading = engine.array.load_words + Issuer.WORD_LATENCY
+    taken = START
+    handed, pixels = -engine.turnaround, 0  # the issuer is idle from the start
+    waiting = START + 1  # the drain looks for a full bank from here on
+    freed: deque[int] = deque([0, 0], maxlen=2)
+    issued = words = 0
+    for ko, tile in conv.tiles():
+        for step in conv.steps(tile):
+            offered = taken + 1
+            if step.new_tap:
+                offered += step.lookups + 1 + step.first_of_tile
+            taken = max(offered, handed + engine.turnaround + 1)
+            earliest = freed[0] if step.first_of_tile else 0
+            handed = max(taken + loading, handed + pixels, earliest)
+            pixels = step.pixels
+            issued += pixels
+        full = handed + pixels + engine.settle
+        drain = tile.pixels * conv.tile_groups(ko)
+        last = max(full, waiting, gate) + drain
+        waiting = last + 1
+        freed.append(last + 1)
+        words += drain
+    return StageCycles(conv.stage.name, last + engine.flush + 2, issued, gate, words)
+
+
+def gate_ready(gate: Gate, params: VectorParams) -> int:
+    """Cycle of the stage in which the drain sees the gate's slopes."""
+    layers = [gate.hidden.weight.shape, gate.out.weight.shape]
+    return START + _job(len(gate.mean.multiplier), layers, params)
+
+
+def head_cycles(head: Head, params: VectorParams) -> StageCycles:
+    """Active cycles of the head; it starts in its first cycle."""
+    active = _job(len(head.mean.multiplier), [head.weight.shape], params) + 1
+    return StageCycles(head.name, active, 0, 0, 0)
+
+
+def _job(channels: int, layers: list[tuple[int, int]], params: VectorParams) -> int:
+    """Cycles from a job's start until it is seen to be ready."""
+    dense = sum(
+        outputs * -(-inputs // params.macs) + params.dense_flush for outputs, inputs in layers
+    )
+    return channels + MEAN_FLUSH + dense + 1

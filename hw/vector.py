@@ -1,0 +1,446 @@
+"""The vector unit: channel means, then small fully connected layers; gates and the head.
+
+It reads the channel sums of the stage before, so a gate costs no pass over the feature map. Its
+constants and weights lie in order of use, so that its pointers only count up through a frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from r2b.hw.descriptor import Table
+from r2b.hw.epilogue import gate_layout
+from r2b.hw.geometry import pack
+from r2b.hw.memory import registered_read, rom
+from r2b.hw.popcount import IntegerDot
+from r2b.ir.arith import SIGMOID_BITS, SIGMOID_ENTRIES, bounds, sigmoid_table
+from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS, Gate, Head, Program
+
+ACC_BITS = 32
+MEAN_FLUSH = 6
+"""Cycles after the last channel is issued until its z is readable."""
+
+
+@dataclass(frozen=True)
+class VectorTables:
+    """Everything the vector unit holds for one Program.
+
+    ``jobs``: one row per gated stage and one for the head; ``means``, ``dense`` and ``slopes``: per
+    channel, neuron, output; ``weights``: words of ``macs`` int8 weights. All in order of use.
+    """
+
+    jobs: Table
+    means: Table
+    dense: Table
+    slopes: Table
+    weights: tuple[int, ...]
+
+
+def vector_tables(program: Program, macs: int) -> VectorTables:
+    """Tables for every gate in order of its stage, then the head."""
+    gates = [stage.gate for stage in program.stages if stage.gate is not None]
+    jobs, means, dense, slopes = [], [], [], []
+    weights: list[int] = []
+    for gate in gates:
+        jobs.append(_job(gate.mean, macs, gate))
+        means += _mean_rows(gate.mean)
+        for layer in (gate.hidden, gate.out):
+            dense += _dense_rows(layer.multiplier, layer.offset + (1 << (layer.shift - 1)))
+            weights += _weight_words(layer.weight, macs)
+        slopes += [
+            {"gp": int(p), "gn": int(n)} for p, n in zip(gate.slope_p, gate.slope_n, strict=True)
+        ]
+    head = program.head
+    jobs.append(_job(head.mean, macs, None, head))
+    means += _mean_rows(head.mean)
+    dense += _dense_rows(np.zeros_like(head.bias), head.bias)
+    weights += _weight_words(head.weight, macs)
+    return VectorTables(Table(jobs), Table(means), Table(dense),
+                        Table(slopes or [{"gp": 0, "gn": 0}]), tuple(weights))  # fmt: skip
+
+
+def _job(mean, macs: int, gate: Gate | None, head: Head | None = None) -> dict[str, int]:
+    channels = len(mean.multiplier)
+    first = gate.hidden.weight if gate else head.weight
+    second = gate.out.weight if gate else first[:, :1]
+    return {
+        "head": head is not None,
+        "last_channel": channels - 1,
+        "last_first": first.shape[0] - 1,
+        "last_second": second.shape[0] - 1,
+        "words_first": -(-first.shape[1] // macs) - 1,
+        "words_second": -(-second.shape[1] // macs) - 1,
+        "reciprocal": mean.reciprocal,
+        "mean_half": 1 << (mean.shift - 1),
+        "mean_shift": mean.shift,
+        "z_shift": mean.z_shift,
+        "first_shift": gate.hidden.shift if gate else 1,
+        "second_shift": gate.out.shift if gate else 1,
+        "slope_shift": gate.shift if gate else 1,
+        "slope_half": 1 << (gate.shift - 1) if gate else 1,
+    }
+
+
+def _mean_rows(mean) -> list[dict[str, int]]:
+    offset = mean.offset + (1 << (mean.z_shift - 1))
+    return [{"a": int(a), "b": int(b)} for a, b in zip(mean.multiplier, offset, strict=True)]
+
+
+def _dense_rows(multiplier, offset) -> list[dict[str, int]]:
+    return [{"m": int(m), "b": int(b)} for m, b in zip(multiplier, offset, strict=True)]
+
+
+def _weight_words(weight, macs: int) -> list[int]:
+    """Rows of a matrix, ``macs`` int8 weights per word, zeros behind each row's end."""
+    outputs, inputs = weight.shape
+    padded = np.zeros((outputs, -(-inputs // macs) * macs), dtype=np.int64)
+    padded[:, :inputs] = weight
+    return [pack(word, 8, 0xFF) for word in padded.reshape(-1, macs)]
+
+
+@dataclass(frozen=True)
+class VectorParams:
+    """Shape of the vector unit.
+
+    Parameters
+    ----------
+    lanes : int
+        Epilogue lanes: values per word of sums and slopes.
+    macs : int
+        int8 x 16-bit products per cycle.
+    value_width, sum_width : int
+        R and bits of a channel sum.
+    channels, hidden, outputs : int
+        Largest sizes.
+    tables : VectorTables
+    """
+
+    lanes: int
+    macs: int
+    value_width: int
+    sum_width: int
+    channels: int
+    hidden: int
+    outputs: int
+    tables: VectorTables
+
+    @property
+    def dense_flush(self) -> int:
+        """Cycles after a layer's last word is issued until all its results are written."""
+        return 1 + IntegerDot.latency_of(self.macs) + 1 + 7
+
+
+class VectorUnit(wiring.Component):
+    """Runs one job per ``start``: ``channels`` cycles for z, then each layer's words.
+
+    Cycles from ``start`` to ``ready``: ``1 + C + MEAN_FLUSH + sum over layers of (outputs * words
+    + dense_flush)``. The issue side stands still while ``enable`` is low; what is under way goes on.
+
+    Parameters
+    ----------
+    params : VectorParams
+
+    Members
+    -------
+    start, enable : In(1)
+    new_frame : In(1)
+        The next job is the frame's first.
+    ready : Out(1)
+        The job is done; low from ``start``.
+    head : Out(1)
+        The next job is the head.
+    sum_addr : Out, sum_data : In
+        Channel sums, combinational.
+    gate_addr : In, gate_data : Out
+        Slopes of a word of channels, one cycle later.
+    logit, logit_valid, logit_last : Out
+    """
+
+    def __init__(self, params: VectorParams) -> None:
+        self.params = p = params
+        sums = data.ArrayLayout(signed(p.sum_width), p.lanes)
+        groups = -(-max(p.channels, p.outputs) // p.lanes)
+        self.group_range = range(max(2, groups))
+        super().__init__(
+            {
+                "start": In(1),
+                "enable": In(1),
+                "new_frame": In(1),
+                "ready": Out(1),
+                "head": Out(1),
+                "sum_addr": Out(self.group_range),
+                "sum_data": In(sums),
+                "gate_addr": In(self.group_range),
+                "gate_data": Out(gate_layout(p.lanes)),
+                "logit": Out(signed(ACC_BITS)),
+                "logit_valid": Out(1),
+                "logit_last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        """Sequencer, mean pipeline, dense pipeline, slope pipeline."""
+        m = Module()
+        p = self.params
+        job_index = Signal(range(max(2, len(p.tables.jobs.rows))))
+        jobs = rom(m, "jobs", p.tables.jobs.layout, p.tables.jobs.content)
+        job = registered_read(m, jobs, job_index, "job")
+        m.d.comb += self.head.eq(job.head)
+        issue = self._sequencer(m, job, job_index)
+        z = self._means(m, job, issue)
+        self._dense(m, job, issue, z)
+        return m
+
+    # --- issue side ------------------------------------------------------------------------
+
+    def _sequencer(self, m: Module, job, job_index) -> data.View:
+        """Counters of the phases; every token leaves masked by ``enable``."""
+        p = self.params
+        count = Signal(range(max(p.channels, p.hidden, p.outputs) + 1))
+        word = Signal(range(max(2, -(-max(p.channels, p.hidden) // p.macs))))
+        lane, group = Signal(range(max(2, p.lanes))), Signal(self.group_range)
+        wait, layer = Signal(range(max(MEAN_FLUSH, p.dense_flush) + 1)), Signal()
+        weight = Signal(range(max(2, len(p.tables.weights))))
+        issue = Signal(
+            data.StructLayout({"mean": 1, "dense": 1, "layer": 1, "first": 1, "last": 1, "final": 1,
+                               "word": word.shape(), "lane": lane.shape(), "weight": weight.shape()}),
+            name="issue",
+        )  # fmt: skip
+        words = Mux(layer, job.words_second, job.words_first)
+        outputs = Mux(layer, job.last_second, job.last_first)
+        m.d.comb += [
+            issue.layer.eq(layer), issue.word.eq(word), issue.lane.eq(lane), issue.weight.eq(weight),
+            issue.first.eq(word == 0), issue.last.eq(word == words), issue.final.eq(count == outputs),
+            self.sum_addr.eq(group),
+        ]  # fmt: skip
+        with m.If(self.new_frame):
+            m.d.sync += [job_index.eq(0), weight.eq(0)]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [count.eq(0), word.eq(0), lane.eq(0), group.eq(0), layer.eq(0)]
+                with m.If(self.start & self.enable):
+                    m.d.sync += self.ready.eq(0)
+                    m.next = "MEAN"
+            with m.State("MEAN"):
+                m.d.comb += issue.mean.eq(self.enable)
+                m.d.sync += wait.eq(MEAN_FLUSH)
+                with m.If(self.enable):
+                    m.d.sync += [count.eq(count + 1), lane.eq(lane + 1)]
+                    with m.If(lane == p.lanes - 1):
+                        m.d.sync += [lane.eq(0), group.eq(group + 1)]
+                    with m.If(count == job.last_channel):
+                        m.d.sync += count.eq(0)
+                        m.next = "FLUSH"
+            with m.State("FLUSH"):
+                with m.If(self.enable):
+                    m.d.sync += wait.eq(wait - 1)
+                    with m.If(wait == 1):
+                        m.next = "DENSE"
+            with m.State("DENSE"):
+                m.d.comb += issue.dense.eq(self.enable)
+                with m.If(self.enable):
+                    m.d.sync += [weight.eq(weight + 1), word.eq(word + 1)]
+                    with m.If(issue.last):
+                        m.d.sync += [word.eq(0), count.eq(count + 1)]
+                        with m.If(issue.final):
+                            m.d.sync += [count.eq(0), layer.eq(1), wait.eq(p.dense_flush)]
+                            m.next = "FLUSH"
+                            with m.If(layer | job.head):
+                                m.next = "LAST"
+            with m.State("LAST"):
+                with m.If(self.enable):
+                    m.d.sync += wait.eq(wait - 1)
+                    with m.If(wait == 1):
+                        m.d.sync += [self.ready.eq(1), job_index.eq(job_index + 1)]
+                        m.next = "IDLE"
+        return issue
+
+    # --- means -----------------------------------------------------------------------------
+
+    def _means(self, m: Module, job, issue) -> Memory:
+        """sum -> * reciprocal -> rounding shift -> * a + b -> rounding shift, saturation -> z."""
+        p = self.params
+        valid = _pipe(m, issue.mean, 5, "mean_valid")
+        sums, scaled = Signal(signed(p.sum_width)), Signal(signed(p.sum_width + 17))
+        mean = Signal(signed(p.value_width + MEAN_FRACTION + 1))
+        m.d.sync += [
+            sums.eq(_choose(m, self.sum_data, issue.lane)),
+            scaled.eq(sums * job.reciprocal),
+            mean.eq((scaled + job.mean_half) >> job.mean_shift),
+        ]
+        rows = rom(m, "means", p.tables.means.layout, p.tables.means.content)
+        constants = self._counted(m, rows, valid[2], "mean_row")
+        product = Signal(signed(len(mean) + MULTIPLIER_BITS))
+        total = Signal(signed(max(len(product), len(constants.b)) + 1))
+        offset = Signal.like(constants.b)
+        m.d.sync += [
+            product.eq(mean * constants.a),
+            offset.eq(constants.b),
+            total.eq(product + offset),
+        ]
+        low, high = bounds(VECTOR_BITS)
+        return self._vector(
+            m, "z", p.channels, valid[5], _saturate(m, total >> job.z_shift, low, high)
+        )
+
+    def _counted(self, m: Module, memory: Memory, advance, name: str):
+        """Row of a table that lies in order of use; the next one after ``advance``."""
+        pointer = Signal(range(max(2, memory.depth + 1)), name=f"{name}_pointer")
+        with m.If(advance):
+            m.d.sync += pointer.eq(pointer + 1)
+        with m.If(self.new_frame):
+            m.d.sync += pointer.eq(0)
+        return registered_read(m, memory, pointer, name)
+
+    def _vector(self, m: Module, name: str, size: int, valid, value) -> Memory:
+        """A vector memory of ``macs`` values per word, filled in order from ``start`` on."""
+        p = self.params
+        layout = data.ArrayLayout(signed(VECTOR_BITS), p.macs)
+        memory = Memory(shape=layout, depth=max(1, -(-size // p.macs)), init=[])
+        m.submodules[name] = memory
+        write = memory.write_port(granularity=1)
+        lane, word = Signal(range(max(2, p.macs)), name=f"{name}_lane"), Signal(
+            range(max(2, memory.depth)), name=f"{name}_word")  # fmt: skip
+        m.d.comb += [write.addr.eq(word), write.en.eq(Mux(valid, 1 << lane, 0))]
+        m.d.comb += [write.data[i].eq(value) for i in range(p.macs)]
+        with m.If(valid):
+            m.d.sync += lane.eq(lane + 1)
+            with m.If(lane == p.macs - 1):
+                m.d.sync += [lane.eq(0), word.eq(word + 1)]
+        with m.If(self.start):
+            m.d.sync += [lane.eq(0), word.eq(0)]
+        return memory
+
+    # --- layers ----------------------------------------------------------------------------
+
+    def _dense(self, m: Module, job, issue, z: Memory) -> None:
+        """Dot product per word, sum per neuron, then one multiplication and one rounding."""
+        p = self.params
+        layout = data.StructLayout({"valid": 1, "layer": 1, "first": 1, "last": 1, "final": 1})
+        latency = 1 + IntegerDot.latency_of(p.macs)
+        now = Signal(layout, name="dense_0")
+        m.d.comb += [now[n].eq(issue[n]) for n in ("layer", "first", "last", "final")]
+        m.d.comb += now.valid.eq(issue.dense)
+        control = _pipe(m, now, latency + 4, "dense")
+        acc, done = Signal(signed(ACC_BITS)), Signal()
+        hidden_in = Signal(signed(VECTOR_BITS))
+        h = self._vector(m, "h", p.hidden, _valid_hidden(control[latency + 4], job), hidden_in)
+        dot = self._operands(m, issue, z, h)
+        with m.If(control[latency].valid):
+            m.d.sync += acc.eq(Mux(control[latency].first, 0, acc) + dot)
+        m.d.comb += done.eq(control[latency + 1].valid & control[latency + 1].last)
+        rows = rom(m, "dense", p.tables.dense.layout, p.tables.dense.content)
+        # the row of a neuron is read while its last word is summed
+        constants = self._counted(
+            m, rows, control[latency].valid & control[latency].last, "dense_row"
+        )
+        product = Signal(signed(ACC_BITS + MULTIPLIER_BITS))
+        total = Signal(signed(max(len(product), len(constants.b)) + 1))
+        shifted = Signal.like(total)
+        offset = Signal.like(constants.b)
+        after = control[latency + 1 :]
+        shift = Mux(after[2].layer, job.second_shift, job.first_shift)
+        m.d.sync += [
+            product.eq(acc * constants.m),
+            offset.eq(constants.b),
+            total.eq(product + offset),
+            shifted.eq(total >> shift),
+            self.logit.eq(acc + constants.b),
+            self.logit_valid.eq(done & job.head),
+            self.logit_last.eq(after[0].final),
+        ]
+        _, high = bounds(VECTOR_BITS)
+        m.d.comb += hidden_in.eq(_saturate(m, shifted, 0, high))
+        out = after[3].valid & after[3].last & after[3].layer
+        self._slopes(m, job, shifted, out)
+
+    def _operands(self, m: Module, issue, z: Memory, h: Memory):
+        p = self.params
+        weights = rom(m, "weights", unsigned(8 * p.macs), list(p.tables.weights))
+        m.submodules.dot = dot = IntegerDot(p.macs, VECTOR_BITS, 8)
+        layer = Signal()
+        m.d.sync += layer.eq(issue.layer)
+        words = [
+            registered_read(m, memory, issue.word, name)
+            for memory, name in ((z, "z_q"), (h, "h_q"))
+        ]
+        m.d.comb += [
+            dot.a.eq(Mux(layer, words[1], words[0])),
+            dot.w.eq(registered_read(m, weights, issue.weight, "weights_q")),
+        ]
+        return dot.o
+
+    # --- slopes ----------------------------------------------------------------------------
+
+    def _slopes(self, m: Module, job, argument, valid) -> None:
+        """Sigmoid table, then two products per output, written to the slope memory."""
+        p = self.params
+        half = SIGMOID_ENTRIES // 2
+        table = rom(m, "sigmoid", unsigned(SIGMOID_BITS), sigmoid_table().tolist())
+        index = Signal(range(SIGMOID_ENTRIES))
+        m.d.comb += index.eq(_saturate(m, argument, -half, half - 1) + half)
+        value = registered_read(m, table, index, "sigmoid_q")
+        rows = rom(m, "slopes", p.tables.slopes.layout, p.tables.slopes.content)
+        stages = _pipe(m, valid, 2, "slope_valid")
+        constants = self._counted(m, rows, valid, "slope_row")
+        memory = Memory(shape=gate_layout(p.lanes), depth=len(self.group_range), init=[])
+        m.submodules.gate = memory
+        write = memory.write_port(granularity=1)
+        lane, group = Signal(range(max(2, p.lanes))), Signal(self.group_range)
+        low, high = bounds(MULTIPLIER_BITS)
+        for name in ("gn", "gp"):
+            product = Signal(signed(SIGMOID_BITS + 1 + MULTIPLIER_BITS), name=f"{name}_product")
+            m.d.sync += product.eq(value * constants[name])
+            slope = _saturate(m, (product + job.slope_half) >> job.slope_shift, low, high)
+            m.d.comb += [write.data[i][name].eq(slope) for i in range(p.lanes)]
+        m.d.comb += [write.addr.eq(group), write.en.eq(Mux(stages[2], 1 << lane, 0))]
+        with m.If(stages[2]):
+            m.d.sync += lane.eq(lane + 1)
+            with m.If(lane == p.lanes - 1):
+                m.d.sync += [lane.eq(0), group.eq(group + 1)]
+        with m.If(self.start):
+            m.d.sync += [lane.eq(0), group.eq(0)]
+        m.d.comb += self.gate_data.eq(registered_read(m, memory, self.gate_addr, "gate_q"))
+
+
+def _valid_hidden(control, job):
+    return control.valid & control.last & ~control.layer & ~job.head
+
+
+def _pipe(m: Module, value, cycles: int, name: str) -> list:
+    """The value now and after 1, 2, ... ``cycles`` registers."""
+    stages = [value]
+    for cycle in range(cycles):
+        stage = Signal.like(value, name=f"{name}_{cycle + 1}")
+        m.d.sync += stage.eq(stages[-1])
+        stages.append(stage)
+    return stages
+
+
+def _choose(m: Module, array, index):
+    """Element of an array of lanes, as a signed value."""
+    chosen = Signal(signed(len(array[0])), name="chosen")
+    with m.Switch(index):
+        for lane in range(len(array)):
+            with m.Case(lane):
+                m.d.comb += chosen.eq(array[lane])
+    return chosen
+
+
+def _saturate(m: Module, value, low: int, high: int):
+    """``min(max(value, low), high)``, as wide as the bounds."""
+    bits = max(low.bit_length(), high.bit_length()) + 1
+    result = Signal(signed(bits), name="saturated")
+    with m.If(value < low):
+        m.d.comb += result.eq(low)
+    with m.Elif(value > high):
+        m.d.comb += result.eq(high)
+    with m.Else():
+        m.d.comb += result.eq(value)
+    return result

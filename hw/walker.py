@@ -1,0 +1,154 @@
+"""Walks a stage's tiles: the two outer loops, with every address kept incrementally."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+
+def tile_layout(descriptor: data.StructLayout, lanes: int, address_width: int) -> data.StructLayout:
+    """Where a tile is: outputs, channel tile, and offsets into every memory it touches."""
+    field = dict(descriptor.members)
+    address = signed(address_width)
+    return data.StructLayout(
+        {
+            "row": field["rows"],
+            "col": field["cols"],
+            "rows": field["tile_rows"],
+            "cols": field["tile_cols"],
+            "ko": field["last_ko"],
+            "last": 1,
+            "last_pixels": 1,
+            "src": address,
+            "phase": range(max(2, lanes)),
+            "byte": address,
+            "weight": unsigned(address_width),
+            "fm": unsigned(address_width),
+            "sm": unsigned(address_width),
+            "need": unsigned(address_width),
+            "free": address,
+        }
+    )
+
+
+class TileWalker(wiring.Component):
+    """The tile the loops stand at, and the next one after ``step``.
+
+    One cycle per step. ``o`` is valid from the cycle after ``start``.
+
+    Parameters
+    ----------
+    descriptor : StructLayout
+    lanes : int
+        Bytes per line-buffer word; phases wrap there.
+    address_width : int
+
+    Members
+    -------
+    d : In(descriptor)
+    start, step : In(1)
+    o : Out(tile_layout)
+    """
+
+    def __init__(self, descriptor: data.StructLayout, lanes: int, address_width: int) -> None:
+        self.lanes = lanes
+        self.address_width = address_width
+        self.layout = tile_layout(descriptor, lanes, address_width)
+        super().__init__(
+            {"d": In(descriptor), "start": In(1), "step": In(1), "o": Out(self.layout)}
+        )
+
+    def elaborate(self, platform) -> Module:
+        """Band and segment registers; a band is a row of tiles, a segment a tile in it."""
+        m = Module()
+        d, o = self.d, self.o
+        self.band = {
+            n: Signal(signed(self.address_width), name=f"band_{n}") for n in ("src", "fm", "sm")
+        }
+        self.seg = {
+            n: Signal(self.layout[n].shape, name=f"seg_{n}")
+            for n in ("src", "phase", "byte", "fm", "sm")
+        }
+        position = Signal(
+            data.StructLayout(
+                {n: self.layout[n].shape for n in ("row", "col", "ko", "need", "free", "weight")}
+            )
+        )
+        last_col = position.col + d.tile_cols >= d.cols
+        last_row = position.row + d.tile_rows >= d.rows
+        last_ko = position.ko == d.last_ko
+        m.d.comb += [o[n].eq(position[n]) for n in ("row", "col", "ko", "need", "free", "weight")]
+        m.d.comb += [
+            o.rows.eq(Mux(last_row, d.rows - position.row, d.tile_rows)),
+            o.cols.eq(Mux(last_col, d.cols - position.col, d.tile_cols)),
+            o.last_pixels.eq(last_row & last_col),
+            o.last.eq(last_row & last_col & last_ko),
+            o.src.eq(self.band["src"] + self.seg["src"]),
+            o.phase.eq(self.seg["phase"]),
+            o.byte.eq(self.seg["byte"]),
+            o.fm.eq(self.band["fm"] + self.seg["fm"]),
+            o.sm.eq(self.band["sm"] + self.seg["sm"]),
+        ]
+        next_pixel = Signal()
+        next_ko = Signal()
+        m.d.comb += [
+            next_pixel.eq(self.step & (~d.pixel_outer | last_ko)),
+            next_ko.eq(self.step & (d.pixel_outer | (last_row & last_col))),
+        ]
+        with m.If(next_ko):
+            m.d.sync += position.ko.eq(Mux(last_ko, 0, position.ko + 1))
+            m.d.sync += position.weight.eq(
+                Mux(last_ko, d.weight_base, position.weight + d.tile_words)
+            )
+        with m.If(self.start | (next_pixel & last_col & last_row)):
+            self._reset_pixel(m, position)
+        with m.Elif(next_pixel & last_col):
+            self._next_band(m, position)
+        with m.Elif(next_pixel):
+            self._next_segment(m, position)
+        with m.If(self.start):
+            m.d.sync += [position.ko.eq(0), position.weight.eq(d.weight_base)]
+        return m
+
+    def _reset_segment(self, m: Module, position) -> None:
+        d = self.d
+        m.d.sync += [
+            position.col.eq(0),
+            self.seg["src"].eq(d.start_src),
+            self.seg["phase"].eq(d.start_phase),
+            self.seg["byte"].eq(d.start_byte),
+            self.seg["fm"].eq(0),
+            self.seg["sm"].eq(0),
+        ]
+
+    def _reset_pixel(self, m: Module, position) -> None:
+        self._reset_segment(m, position)
+        m.d.sync += [position.row.eq(0), *(register.eq(0) for register in self.band.values())]
+        m.d.sync += [position.need.eq(self.d.need_first), position.free.eq(self.d.free_first)]
+
+    def _next_band(self, m: Module, position) -> None:
+        d = self.d
+        self._reset_segment(m, position)
+        m.d.sync += [
+            position.row.eq(position.row + d.tile_rows),
+            position.need.eq(position.need + d.need_step),
+            position.free.eq(position.free + d.need_step),
+            self.band["src"].eq(self.band["src"] + d.band_src),
+            self.band["fm"].eq(self.band["fm"] + d.fm_band),
+            self.band["sm"].eq(self.band["sm"] + d.sm_band),
+        ]
+
+    def _next_segment(self, m: Module, position) -> None:
+        d = self.d
+        phase = Signal(range(2 * self.lanes))
+        m.d.comb += phase.eq(self.seg["phase"] + d.seg_phase)
+        wrap = phase >= self.lanes
+        m.d.sync += [
+            position.col.eq(position.col + d.tile_cols),
+            self.seg["phase"].eq(Mux(wrap, phase - self.lanes, phase)),
+            self.seg["src"].eq(self.seg["src"] + d.seg_src + wrap),
+            self.seg["byte"].eq(self.seg["byte"] + d.seg_byte),
+            self.seg["fm"].eq(self.seg["fm"] + d.fm_seg),
+            self.seg["sm"].eq(self.seg["sm"] + d.sm_seg),
+        ]
