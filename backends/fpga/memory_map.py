@@ -1,0 +1,153 @@
+"""Places fixed tensors and sign maps in their memories, in place where that is proved safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from r2b.hw.geometry import ConvGeometry, Tile, ceil_div, source_shape
+from r2b.hw.plan import Plan
+from r2b.ir.program import BinaryConv, Program, RealConv, Skip, Stage
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A value from the stage that writes it to the last stage that reads it, both included."""
+
+    name: str
+    words: int
+    first: int
+    last: int
+
+
+def place(values: list[Lifetime], shared: dict[str, str]) -> dict[str, int]:
+    """First word of every value: first fit, largest lifetime overlap avoided.
+
+    ``shared[a] = b`` puts a where b is; b must come first in ``values``. Values that live at the
+    same time never overlap otherwise.
+    """
+    bases: dict[str, int] = {}
+    placed: list[tuple[Lifetime, int]] = []
+    for value in values:
+        if value.name in shared:
+            base = bases[shared[value.name]]
+        else:
+            base = _first_fit(value, placed)
+        bases[value.name] = base
+        placed.append((value, base))
+    return bases
+
+
+def _first_fit(value: Lifetime, placed: list[tuple[Lifetime, int]]) -> int:
+    busy = sorted(
+        (base, base + other.words)
+        for other, base in placed
+        if other.last >= value.first and value.last >= other.first
+    )
+    base = 0
+    for start, stop in busy:
+        if base + value.words <= start:
+            break
+        base = max(base, stop)
+    return base
+
+
+def tensor_readers(stage: Stage) -> list[str]:
+    """Fixed tensors a stage reads."""
+    names = [step.source for step in stage.epilogue if isinstance(step, Skip)]
+    conv = stage.contraction
+    if isinstance(conv, RealConv) and conv.source != "frame":
+        names.append(conv.source)
+    return names
+
+
+def map_tensors(program: Program, plan: Plan) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Feature-memory bases, and the stages that must run pixel tile > output-channel tile.
+
+    A skip add overwrites its source where that is read for the last time: each address is read
+    before it is written, once. A real convolution overwrites its source where
+    :func:`writes_follow_reads` proves it.
+    """
+    last = {name: index for index, s in enumerate(program.stages) for name in tensor_readers(s)}
+    values, shared = [], {}
+    outer = [s.name for s in program.stages if _reads_frame(s)]
+    for index, stage in enumerate(program.stages):
+        if stage.tensor is None:
+            continue
+        channels, rows, cols = stage.shape
+        words = ceil_div(channels, plan.lanes) * rows * cols
+        values.append(Lifetime(stage.tensor, words, index, last.get(stage.tensor, index)))
+        for name in tensor_readers(stage):
+            if last[name] != index or shared.get(stage.tensor):
+                continue
+            if isinstance(stage.contraction, BinaryConv):
+                shared[stage.tensor] = name
+            elif words <= _words(program, name, plan) and _provable(program, stage, plan):
+                shared[stage.tensor] = name
+                outer.append(stage.name)
+    return place(values, shared), tuple(outer)
+
+
+def _reads_frame(stage: Stage) -> bool:
+    return isinstance(stage.contraction, RealConv) and stage.contraction.source == "frame"
+
+
+def _words(program: Program, name: str, plan: Plan) -> int:
+    channels, rows, cols = program.tensors[name].shape
+    return ceil_div(channels, plan.lanes) * rows * cols
+
+
+def _provable(program: Program, stage: Stage, plan: Plan) -> bool:
+    outer = Plan(**{**vars(plan), "pixel_outer": (stage.name,)})
+    return writes_follow_reads(ConvGeometry(stage, source_shape(program, stage), outer))
+
+
+def writes_follow_reads(conv: ConvGeometry) -> bool:
+    """Whether no tile's results overwrite an address that a later tile still reads.
+
+    A tile is drained while the next one is read, and with several output-channel tiles the next one
+    reads the same pixels. So every address a tile writes must lie below all addresses that anything
+    after it reads; source and result begin at the same address.
+    """
+    tiles = list(conv.pixel_tiles())
+    lowest: int | None = None
+    for index in reversed(range(len(tiles))):
+        if conv.tiles_out > 1:
+            lowest = _lower(lowest, _first_read(conv, tiles[index]))
+        if lowest is not None and _last_write(conv, tiles[index]) >= lowest:
+            return False
+        lowest = _lower(lowest, _first_read(conv, tiles[index]))
+    return True
+
+
+def _lower(known: int | None, address: int) -> int:
+    return address if known is None else min(known, address)
+
+
+def _last_write(conv: ConvGeometry, tile: Tile) -> int:
+    """Largest result address a tile writes."""
+    last = (tile.row + tile.rows - 1) * conv.cols + tile.col + tile.cols - 1
+    return (last + 1) * conv.groups - 1
+
+
+def _first_read(conv: ConvGeometry, tile: Tile) -> int:
+    """Smallest source address a tile reads."""
+    stride, pad = conv.window.stride, conv.window.padding
+    row = max(0, tile.row * stride[0] - pad[0])
+    col = max(0, tile.col * stride[1] - pad[1])
+    return row * conv.row_words + col * conv.depth
+
+
+def map_signs(program: Program, plan: Plan) -> dict[str, int]:
+    """Sign-memory bases by lifetime; a stage's source and result never share a word."""
+    last = {
+        stage.contraction.source: index
+        for index, stage in enumerate(program.stages)
+        if isinstance(stage.contraction, BinaryConv)
+    }
+    values = []
+    for index, stage in enumerate(program.stages):
+        for sink in stage.signs:
+            channels, rows, cols = program.sign_shapes[sink.name]
+            words = ceil_div(channels, plan.p_in) * rows * cols
+            values.append(Lifetime(sink.name, words, index, last.get(sink.name, index)))
+    return place(values, {})
