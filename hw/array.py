@@ -164,8 +164,8 @@ class ContractionArray(wiring.Component):
 class ProcessingElement(wiring.Component):
     """One output channel: working weights, dot product, two banks of accumulators.
 
-    The sum is read, added to and written in one cycle (distributed RAM), so a pixel may be revisited
-    in the next cycle. See :class:`ContractionArray` for the members.
+    The sum is read, added to and written in one cycle (distributed RAM), so a pixel may be
+    revisited in the next cycle. See :class:`ContractionArray` for the members.
     """
 
     def __init__(self, params: ArrayParams) -> None:
@@ -189,10 +189,8 @@ class ProcessingElement(wiring.Component):
         with m.If(self.i.load):
             m.d.sync += working.eq(self.weight)
         m.d.comb += weight.eq(Mux(self.i.load, self.weight, working))
-        if p.binary:
-            dot = BipolarDot(p.lanes_in)
-        else:
-            dot = IntegerDot(p.lanes_in, p.a_width, p.w_width)
+        real = (p.lanes_in, p.a_width, p.w_width)
+        dot = BipolarDot(p.lanes_in) if p.binary else IntegerDot(*real)
         m.submodules.dot = dot
         m.d.comb += [dot.a.eq(self.i.data), dot.w.eq(weight)]
         control = _delay(m, self.i, dot.latency)

@@ -2,170 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
-from r2b.hw import descriptor as tables
-from r2b.hw import epilogue, sinks, stem, vector, weights
-from r2b.hw.array import ArrayParams
-from r2b.hw.engine import Engine, EngineParams
+from r2b.hw import epilogue, stem, vector, weights
+from r2b.hw.engine import Engine
 from r2b.hw.epilogue import Epilogue
-from r2b.hw.geometry import ConvGeometry, ProgramGeometry
 from r2b.hw.memory import registered_read, rom
+from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
 from r2b.hw.sequencer import COUNTERS, Sequencer
-from r2b.hw.sinks import Sinks, SinkParams
-from r2b.hw.stem import FrameInput, FrameParams, LineBuffer
-
-
-def signed_width(low: int, high: int) -> int:
-    """Bits of a signed integer that holds both bounds."""
-    return max(high.bit_length(), (~low).bit_length()) + 1
-
-
-@dataclass(frozen=True)
-class CoreParams:
-    """Everything the core is built from, derived from a Program and a Plan.
-
-    Build one with :func:`core_params`.
-    """
-
-    geometry: ProgramGeometry
-    stages: tables.Table
-    taps: tables.Table
-    pools: tables.Table
-    address_width: int
-    epilogue: epilogue.EpilogueParams
-    sinks: SinkParams
-    frame: FrameParams
-    vector: vector.VectorParams
-    fm_words: int
-    sm_words: int
-    engines: dict[bool, EngineParams]
-    pooled: bool
-    pool_channels: int
-    pool_depth: int
-
-
-def core_params(geometry: ProgramGeometry) -> CoreParams:
-    """Parameters of every component for a network."""
-    program, plan = geometry.program, geometry.plan
-    stages = tables.Table(tables.stage_rows(geometry))
-    taps = tables.Table(tables.tap_rows(geometry)[0])
-    pooled = [conv for conv in geometry.convs if conv.stage.pool is not None]
-    fm_words, sm_words = memory_words(geometry)
-    width = _address_width(geometry, fm_words, sm_words)
-    bounds = [conv.acc_bounds for conv in geometry.convs]
-    acc = signed_width(min(low for low, _ in bounds), max(high for _, high in bounds))
-    vectors = _vector_params(geometry)
-    sink = SinkParams(
-        plan.lanes, plan.act_bits, vectors.sum_width, plan.p_in // plan.lanes,
-        max(1, (fm_words - 1).bit_length()), max(1, (sm_words - 1).bit_length()),
-        max(conv.groups for conv in geometry.convs), sinks.threshold_rows(geometry),
-    )  # fmt: skip
-    engines = {}
-    for binary in (True, False):
-        convs = geometry.engine(binary)
-        if convs:
-            engines[binary] = _engine_params(geometry, convs, stages, taps, width, bool(pooled))
-    depths = [conv.stage.shape[2] * conv.groups for conv in pooled]
-    return CoreParams(
-        geometry, stages, taps, tables.Table(tables.pool_rows(geometry)), width,
-        epilogue.epilogue_params(geometry, acc), sink, _frame_params(geometry), vectors,
-        fm_words, sm_words, engines, bool(pooled),
-        max((conv.groups for conv in pooled), default=1), max(depths, default=1),
-    )  # fmt: skip
-
-
-def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
-    """Words of the feature memory and of the sign memory that the memory map reaches."""
-    plan, program = geometry.plan, geometry.program
-    features, signs = [1], [1]
-    for name, base in plan.tensors.items():
-        channels, rows, cols = program.tensors[name].shape
-        features.append(base + -(-channels // plan.lanes) * rows * cols)
-    for name, base in plan.signs.items():
-        channels, rows, cols = program.sign_shapes[name]
-        signs.append(base + -(-channels // plan.p_in) * rows * cols)
-    return max(features), max(signs)
-
-
-def _address_width(geometry: ProgramGeometry, fm_words: int, sm_words: int) -> int:
-    """Bits for every address and offset, signed, with room for one step beyond the end."""
-    plan = geometry.plan
-    extents = [fm_words, sm_words, plan.line_words]
-    for conv in geometry.convs:
-        words = conv.tiles_out * conv.steps_per_tile * conv.load_words
-        extents += [words, conv.rows_in * conv.row_words, conv.cols_in * conv.values_per_tap]
-        extents += [conv.rows * conv.cols * conv.groups]
-    for binary in (True, False):
-        extents.append(
-            sum(c.tiles_out * c.steps_per_tile * c.load_words for c in geometry.engine(binary))
-        )
-    return (2 * max(extents)).bit_length() + 1
-
-
-def _vector_params(geometry: ProgramGeometry) -> vector.VectorParams:
-    program, plan = geometry.program, geometry.plan
-    gates = [stage.gate for stage in program.stages if stage.gate is not None]
-    layers = [layer for gate in gates for layer in (gate.hidden, gate.out)]
-    means = [gate.mean for gate in gates] + [program.head.mean]
-    pixels = [s.shape[1] * s.shape[2] for s in program.stages if s.sums is not None]
-    outputs = [len(layer.weight) for layer in layers] + [program.num_classes]
-    return vector.VectorParams(
-        lanes=plan.lanes,
-        macs=plan.gate_macs,
-        value_width=plan.act_bits,
-        sum_width=plan.act_bits + max(pixels).bit_length(),
-        channels=max(len(mean.multiplier) for mean in means),
-        hidden=max([1, *(len(gate.hidden.weight) for gate in gates)]),
-        outputs=max(outputs),
-        tables=vector.vector_tables(program, plan.gate_macs),
-    )
-
-
-def _frame_params(geometry: ProgramGeometry) -> FrameParams:
-    channels, rows, cols = geometry.program.input_shape
-    zero = next(
-        (conv.conv.zero_point for conv in geometry.convs if conv.from_frame), [0] * channels
-    )
-    plan = geometry.plan
-    return FrameParams(
-        channels, rows, cols, plan.lanes, plan.line_words, tuple(int(z) for z in zero)
-    )
-
-
-def _engine_params(
-    geometry, convs: list[ConvGeometry], stages, taps, width, pooled
-) -> EngineParams:
-    plan, binary = geometry.plan, convs[0].binary
-    low = min(conv.acc_bounds[0] for conv in convs)
-    high = max(conv.acc_bounds[1] for conv in convs)
-    array = ArrayParams(
-        binary=binary,
-        lanes_in=convs[0].lanes_in,
-        lanes_out=convs[0].lanes_out,
-        group=plan.lanes,
-        a_width=1 if binary else max(stem.PIXEL_BITS, plan.act_bits),
-        w_width=convs[0].weight_bits,
-        acc_width=signed_width(low, high),
-        depth=plan.tile_pixels,
-        word=plan.weight_word if binary else plan.mac_weight_word,
-        load_words=convs[0].load_words,
-        hop=plan.hop,
-    )
-    chip = plan.weights == "chip"
-    words = tuple(w for conv in convs for w in conv.weight_words()) if chip else None
-    return EngineParams(array, stages.layout, taps, plan.lanes, plan.p_in // plan.lanes, width, pooled,
-                        words, max(weights.segment_words(conv) for conv in convs))  # fmt: skip
-
+from r2b.hw.sinks import Sinks
 
 TRACE = {
-    "stage": 8, "busy": 1, "go": 1, "done": 1, "fm_en": 1, "fm_addr": 32, "sm_en": 64, "sm_addr": 32,
+    "stage": 8, "busy": 1, "go": 1, "done": 1,
+    "fm_en": 1, "fm_addr": 32, "sm_en": 64, "sm_addr": 32,
 }  # fmt: skip
 """What the core shows of itself to a simulator, besides the data words; unconnected in the top."""
 

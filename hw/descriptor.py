@@ -1,6 +1,6 @@
 """The stage list as data: one descriptor per stage, and the tap table.
 
-A descriptor is a row of integers; its fields' widths are the smallest that hold every stage's value.
+A descriptor is a row of integers; a field's width is the smallest that holds every stage's value.
 The tables are ROMs by default; nothing in the datapath depends on their content otherwise.
 """
 

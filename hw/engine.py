@@ -200,10 +200,10 @@ class Engine(wiring.Component):
 
 
 class EngineControl(wiring.Component):
-    """Step generator, issuer and drain with the two banks' state; everything that ``enable`` freezes.
+    """Step generator, issuer, drain and the banks' state: everything that ``enable`` freezes.
 
-    A bank is taken by a tile's first hand-over, full ``settle`` cycles after its last pixel and free
-    again after its last drain request.
+    A bank is taken by a tile's first hand-over, full ``settle`` cycles after its last pixel, and
+    free again after its last drain request.
     """
 
     def __init__(self, params: EngineParams, request) -> None:

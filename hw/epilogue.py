@@ -1,4 +1,4 @@
-"""The epilogue lanes: one multiplication, one rounding, one skip add and one saturation per value."""
+"""The epilogue lanes: per value one multiplication, rounding, skip add and saturation."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ from functools import cached_property
 import numpy as np
 
 from r2b.hw.plan import Plan
+from r2b.hw.support import FRAME, check_supported
 from r2b.ir.errors import PlanError
-from r2b.ir.program import Affine, BinaryConv, Program, RealConv, Saturate, Skip, Stage
+from r2b.ir.program import BinaryConv, Program, RealConv, Stage
 
-FRAME = "frame"
 MIN_POOLED_COLS = 4
 """Columns between two visits of a pooled column's running maximum (its read and write latency)."""
 
@@ -42,7 +42,7 @@ class Tap:
 
 @dataclass(frozen=True)
 class Tile:
-    """A pixel tile: ``rows`` x ``cols`` outputs from (``row``, ``col``); whole rows or a segment."""
+    """A pixel tile: ``rows`` x ``cols`` outputs from (``row``, ``col``) on."""
 
     row: int
     col: int
@@ -107,7 +107,7 @@ class ConvGeometry:
 
     @property
     def window(self):
-        """Kernel, stride, padding as the tap loops see them (the presum window where there is one)."""
+        """Kernel, stride and padding of the tap loops: the presum window where there is one."""
         return self.presum if self.presum is not None else self.conv.window
 
     # --- words -----------------------------------------------------------------------------
@@ -208,6 +208,17 @@ class ConvGeometry:
     def tile_cols(self) -> int:
         """Columns of a full tile."""
         return min(self.cols, self.plan.tile_pixels)
+
+    @cached_property
+    def line_words_needed(self) -> int:
+        """Fewest line-buffer words with which the first convolution cannot wait for itself.
+
+        A tile's rows are asked for while the tile before it is loaded and the one before that is
+        read, so none of their rows is free yet.
+        """
+        extent = self.window.dilation[0] * (self.window.kernel[0] - 1) + 1
+        rows = extent + (3 * self.tile_rows - 1) * self.window.stride[0]
+        return min(self.rows_in, rows) * self.row_words
 
     def pixel_tiles(self) -> Iterator[Tile]:
         """Pixel tiles in raster order."""
@@ -337,10 +348,15 @@ class ProgramGeometry:
         self.program, self.plan = program, plan
         self.convs = [ConvGeometry(s, source_shape(program, s), plan) for s in program.stages]
         for conv in self.convs:
+            if conv.from_frame and plan.line_words < conv.line_words_needed:
+                raise PlanError(
+                    f"{conv.stage.name}: the line buffer must hold three rows of tiles and the "
+                    f"kernel, line_words {conv.line_words_needed} or more, not {plan.line_words}"
+                )
             if conv.stage.pool is not None and conv.tile_cols < MIN_POOLED_COLS:
                 raise PlanError(
-                    f"{conv.stage.name}: max pooling needs tiles of {MIN_POOLED_COLS} columns or more,"
-                    f" not {conv.tile_cols}; raise tile_pixels"
+                    f"{conv.stage.name}: max pooling needs tiles of {MIN_POOLED_COLS} columns or "
+                    f"more, not {conv.tile_cols}; raise tile_pixels"
                 )
 
     def engine(self, binary: bool) -> list[ConvGeometry]:
@@ -354,65 +370,3 @@ def source_shape(program: Program, stage: Stage) -> tuple[int, int, int]:
     if isinstance(conv, BinaryConv):
         return program.sign_shapes[conv.source]
     return program.input_shape if conv.source == FRAME else program.tensors[conv.source].shape
-
-
-def check_supported(program: Program) -> None:
-    """PlanError that lists every stage the hardware generator does not build."""
-    found = [text for stage in program.stages for text in _unsupported(stage)]
-    if found:
-        raise PlanError(
-            "the fpga target does not build:\n  " + "\n  ".join(found) + "\n--target numpy does"
-        )
-
-
-def _unsupported(stage: Stage) -> Iterator[str]:
-    """What of a stage the generator lacks, each as one line."""
-    conv, place = stage.contraction, f"{stage.name} at {stage.location}"
-    if not isinstance(conv, BinaryConv | RealConv):
-        yield f"{place}: contraction {type(conv).__name__} (supported: BinaryConv, RealConv)"
-        return
-    if conv.groups != 1:
-        yield f"{place}: {conv.groups} groups (supported: 1)"
-    top, left, bottom, right = conv.window.padding
-    if max(top, bottom) >= _extent(conv.window, 0) or max(left, right) >= _extent(conv.window, 1):
-        yield f"{place}: padding {conv.window.padding} leaves outputs without a valid tap"
-    kinds = tuple(type(step) for step in stage.epilogue)
-    if kinds not in ((Affine, Saturate), (Affine, Skip, Saturate)):
-        names = ", ".join(kind.__name__ for kind in kinds) or "none"
-        yield f"{place}: epilogue {names} (supported: Affine, Saturate or Affine, Skip, Saturate)"
-    if len(stage.signs) > 1:
-        yield f"{place}: {len(stage.signs)} sign maps of one tensor (supported: 1)"
-    if stage.tensor is None and not stage.signs and stage.sums is None:
-        yield f"{place}: nothing is stored"
-    if isinstance(conv, RealConv):
-        yield from _unsupported_real(stage, conv, kinds, place)
-    elif stage.pool is not None:
-        yield f"{place}: maximum over a window after a binary convolution"
-
-
-def _unsupported_real(stage: Stage, conv: RealConv, kinds: tuple, place: str) -> Iterator[str]:
-    if Skip in kinds and conv.source != FRAME:
-        yield f"{place}: skip add in a real convolution of a tensor"
-    if conv.presum is not None:
-        plain = conv.window.kernel == (1, 1) and conv.window.stride == (1, 1)
-        if not plain or any(conv.presum.padding) or any(conv.window.padding):
-            yield f"{place}: average pooling before other than an unpadded 1x1 convolution"
-    if conv.source == FRAME and conv.window.dilation[1] != 1:
-        yield f"{place}: dilation {conv.window.dilation[1]} in the first convolution (supported: 1)"
-    if stage.pool is not None:
-        yield from _unsupported_pool(stage, place)
-
-
-def _unsupported_pool(stage: Stage, place: str) -> Iterator[str]:
-    pool = stage.pool
-    assert pool is not None
-    if pool.dilation != (1, 1) or any(
-        not s <= k <= s + 1 for k, s in zip(pool.kernel, pool.stride, strict=True)
-    ):
-        yield f"{place}: max pooling {pool.kernel}/{pool.stride} (supported: stride <= kernel <= stride + 1)"
-    if any(type(step) is Skip for step in stage.epilogue):
-        yield f"{place}: skip add before max pooling"
-
-
-def _extent(window, axis: int) -> int:
-    return window.dilation[axis] * (window.kernel[axis] - 1) + 1

@@ -31,7 +31,7 @@ class Issuer(wiring.Component):
 
     With a step taken in cycle a, its words are requested in a+1 .. a+load_words and its pixels may
     start in the cycle after ``a + load_words + WORD_LATENCY`` or after the previous step's last
-    pixel, whichever is later; the next step is taken ``turnaround + 1`` cycles after that hand-over.
+    pixel, whichever is later; the next step is taken ``turnaround + 1`` cycles after that.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ def registered_read(m: Module, memory: Memory, addr, name: str = "read") -> Sign
     """Data of ``addr`` one cycle later.
 
     A combinational port and a reset-less register, which synthesis merges into the block RAM's own
-    port without old-value logic; so an address must not be read in the cycle in which it is written.
+    port without old-value logic; so an address must not be read in the cycle that writes it.
     """
     port = memory.read_port(domain="comb")
     register = Signal(memory.shape, name=name, reset_less=True)

@@ -60,8 +60,8 @@ def frame_stream(channels: int) -> stream.Signature:
 class FrameInput(wiring.Component):
     """Takes frames of exactly ``rows * cols`` pixels into the line buffer.
 
-    A frame that ends early is filled up with zeros, one that ends late is cut and its rest dropped up
-    to its ``last``; either is marked bad, which suppresses its result. One pixel per ``beats``
+    A frame that ends early is filled up with zeros, one that ends late is cut and its rest dropped
+    up to its ``last``; either is marked bad, which suppresses its result. One pixel per ``beats``
     cycles. A new frame is taken after ``release`` of the one before.
 
     Members

@@ -1,4 +1,4 @@
-"""Steps of a tile: tap rows, tap columns, input-channel tiles; taps outside the image are skipped."""
+"""Steps of a tile: tap rows, tap columns, input-channel tiles; taps off the image are skipped."""
 
 from __future__ import annotations
 

@@ -19,17 +19,32 @@ For step i of a stage, in cycles from the stage's first::
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from r2b.hw.core import CoreParams, core_params
 from r2b.hw.engine import EngineParams
-from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.geometry import ConvGeometry, ProgramGeometry, Tile
 from r2b.hw.issue import Issuer
+from r2b.hw.params import CoreParams, core_params
 from r2b.hw.vector import MEAN_FLUSH, VectorParams
 from r2b.ir.program import Gate, Head
 
+NEED_ROWS, NEED_SEGMENT, RETURN_ROWS, RETURN_FRAME, CLOSE_SEGMENT = range(5)
+
 START = 1
 """Cycle of a stage in which its engine and gate are started: its descriptor was read in cycle 0."""
+
+
+@dataclass(frozen=True, order=True)
+class Event:
+    """A stage's dealing with a stream, in the stage's active cycle ``cycle``.
+
+    ``kind``: 0 needs ``rows`` complete input rows; 1 needs the next weight segment; 2 gives input
+    rows below ``rows`` back; 3 has read the whole frame; 4 has read a weight segment.
+    """
+
+    cycle: int
+    kind: int
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,8 @@ class StageCycles:
         Cycles from the stage's start until its gate is ready; 0 without one.
     drained : int
         Words the epilogue takes.
+    events : list of Event
+        What the stage asks of the streams and gives back to them, in order of ``cycle``.
     """
 
     name: str
@@ -54,6 +71,7 @@ class StageCycles:
     issued: int
     gate: int
     drained: int
+    events: list[Event] = field(default_factory=list, repr=False)
 
 
 def predict(geometry: ProgramGeometry) -> list[StageCycles]:
@@ -77,7 +95,12 @@ def _run_stage(conv: ConvGeometry, engine: EngineParams, gate: int) -> StageCycl
     waiting = START + 1  # the drain looks for a full bank from here on
     freed: deque[int] = deque([0, 0], maxlen=2)
     issued = words = 0
-    for ko, tile in conv.tiles():
+    events: list[Event] = []
+    segments = segment_ends(conv)
+    for index, (ko, tile) in enumerate(conv.tiles()):
+        opens = index == 0 or index - 1 in segments
+        if conv.from_frame:
+            events.append(Event(taken + 1, NEED_ROWS, _rows_needed(conv, tile)))
         for step in conv.steps(tile):
             offered = taken + 1
             if step.new_tap:
@@ -87,13 +110,45 @@ def _run_stage(conv: ConvGeometry, engine: EngineParams, gate: int) -> StageCycl
             handed = max(taken + loading, handed + pixels, earliest)
             pixels = step.pixels
             issued += pixels
+            if opens and step.first_of_tile:
+                events.append(Event(taken + 1, NEED_SEGMENT))
+            if index in segments and step.last_of_tile:
+                events.append(Event(taken + engine.array.load_words, CLOSE_SEGMENT))
+        if conv.from_frame:
+            events += _rows_returned(conv, ko, tile, handed + pixels)
         full = handed + pixels + engine.settle
         drain = tile.pixels * conv.tile_groups(ko)
         last = max(full, waiting, gate) + drain
         waiting = last + 1
         freed.append(last + 1)
         words += drain
-    return StageCycles(conv.stage.name, last + engine.flush + 2, issued, gate, words)
+    active = last + engine.flush + 2
+    return StageCycles(conv.stage.name, active, issued, gate, words, sorted(events))
+
+
+def segment_ends(conv: ConvGeometry) -> set[int]:
+    """Indices of the tiles that end a weight segment."""
+    pixel_tiles = sum(1 for _ in conv.pixel_tiles())
+    if conv.pixel_outer:
+        return {pixel_tiles * conv.tiles_out - 1}
+    return {pixel_tiles * (ko + 1) - 1 for ko in range(conv.tiles_out)}
+
+
+def _rows_needed(conv: ConvGeometry, tile: Tile) -> int:
+    """Input rows a tile waits for: those of a full tile at its place."""
+    window = conv.window
+    extent = window.dilation[0] * (window.kernel[0] - 1) + 1
+    reach = (tile.row + conv.tile_rows - 1) * window.stride[0] + extent - window.padding[0]
+    return min(conv.rows_in, reach)
+
+
+def _rows_returned(conv: ConvGeometry, ko: int, tile: Tile, cycle: int) -> list[Event]:
+    """What is given back with a tile's last pixel."""
+    if ko < conv.tiles_out - 1 or tile.col + tile.cols < conv.cols:
+        return []
+    below = (tile.row + conv.tile_rows) * conv.window.stride[0] - conv.window.padding[0]
+    last = tile.row + tile.rows == conv.rows
+    return [Event(cycle, RETURN_FRAME if last else RETURN_ROWS, below)]
 
 
 def gate_ready(gate: Gate, params: VectorParams) -> int:

@@ -8,100 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from r2b.hw.descriptor import Table
 from r2b.hw.epilogue import gate_layout
-from r2b.hw.geometry import pack
 from r2b.hw.memory import registered_read, rom
 from r2b.hw.popcount import IntegerDot
+from r2b.hw.vector_tables import VectorTables
 from r2b.ir.arith import SIGMOID_BITS, SIGMOID_ENTRIES, bounds, sigmoid_table
-from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS, Gate, Head, Program
+from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
 
 ACC_BITS = 32
 MEAN_FLUSH = 6
 """Cycles after the last channel is issued until its z is readable."""
-
-
-@dataclass(frozen=True)
-class VectorTables:
-    """Everything the vector unit holds for one Program.
-
-    ``jobs``: one row per gated stage and one for the head; ``means``, ``dense`` and ``slopes``: per
-    channel, neuron, output; ``weights``: words of ``macs`` int8 weights. All in order of use.
-    """
-
-    jobs: Table
-    means: Table
-    dense: Table
-    slopes: Table
-    weights: tuple[int, ...]
-
-
-def vector_tables(program: Program, macs: int) -> VectorTables:
-    """Tables for every gate in order of its stage, then the head."""
-    gates = [stage.gate for stage in program.stages if stage.gate is not None]
-    jobs, means, dense, slopes = [], [], [], []
-    weights: list[int] = []
-    for gate in gates:
-        jobs.append(_job(gate.mean, macs, gate))
-        means += _mean_rows(gate.mean)
-        for layer in (gate.hidden, gate.out):
-            dense += _dense_rows(layer.multiplier, layer.offset + (1 << (layer.shift - 1)))
-            weights += _weight_words(layer.weight, macs)
-        slopes += [
-            {"gp": int(p), "gn": int(n)} for p, n in zip(gate.slope_p, gate.slope_n, strict=True)
-        ]
-    head = program.head
-    jobs.append(_job(head.mean, macs, None, head))
-    means += _mean_rows(head.mean)
-    dense += _dense_rows(np.zeros_like(head.bias), head.bias)
-    weights += _weight_words(head.weight, macs)
-    return VectorTables(Table(jobs), Table(means), Table(dense),
-                        Table(slopes or [{"gp": 0, "gn": 0}]), tuple(weights))  # fmt: skip
-
-
-def _job(mean, macs: int, gate: Gate | None, head: Head | None = None) -> dict[str, int]:
-    channels = len(mean.multiplier)
-    first = gate.hidden.weight if gate else head.weight
-    second = gate.out.weight if gate else first[:, :1]
-    return {
-        "head": head is not None,
-        "last_channel": channels - 1,
-        "last_first": first.shape[0] - 1,
-        "last_second": second.shape[0] - 1,
-        "words_first": -(-first.shape[1] // macs) - 1,
-        "words_second": -(-second.shape[1] // macs) - 1,
-        "reciprocal": mean.reciprocal,
-        "mean_half": 1 << (mean.shift - 1),
-        "mean_shift": mean.shift,
-        "z_shift": mean.z_shift,
-        "first_shift": gate.hidden.shift if gate else 1,
-        "second_shift": gate.out.shift if gate else 1,
-        "slope_shift": gate.shift if gate else 1,
-        "slope_half": 1 << (gate.shift - 1) if gate else 1,
-    }
-
-
-def _mean_rows(mean) -> list[dict[str, int]]:
-    offset = mean.offset + (1 << (mean.z_shift - 1))
-    return [{"a": int(a), "b": int(b)} for a, b in zip(mean.multiplier, offset, strict=True)]
-
-
-def _dense_rows(multiplier, offset) -> list[dict[str, int]]:
-    return [{"m": int(m), "b": int(b)} for m, b in zip(multiplier, offset, strict=True)]
-
-
-def _weight_words(weight, macs: int) -> list[int]:
-    """Rows of a matrix, ``macs`` int8 weights per word, zeros behind each row's end."""
-    outputs, inputs = weight.shape
-    padded = np.zeros((outputs, -(-inputs // macs) * macs), dtype=np.int64)
-    padded[:, :inputs] = weight
-    return [pack(word, 8, 0xFF) for word in padded.reshape(-1, macs)]
 
 
 @dataclass(frozen=True)
@@ -140,7 +61,8 @@ class VectorUnit(wiring.Component):
     """Runs one job per ``start``: ``channels`` cycles for z, then each layer's words.
 
     Cycles from ``start`` to ``ready``: ``1 + C + MEAN_FLUSH + sum over layers of (outputs * words
-    + dense_flush)``. The issue side stands still while ``enable`` is low; what is under way goes on.
+    + dense_flush)``. The issue side stands still while ``enable`` is low; what is under way goes
+    on.
 
     Parameters
     ----------
@@ -209,14 +131,16 @@ class VectorUnit(wiring.Component):
         weight = Signal(range(max(2, len(p.tables.weights))))
         issue = Signal(
             data.StructLayout({"mean": 1, "dense": 1, "layer": 1, "first": 1, "last": 1, "final": 1,
-                               "word": word.shape(), "lane": lane.shape(), "weight": weight.shape()}),
+                               "word": word.shape(), "lane": lane.shape(),
+                               "weight": weight.shape()}),
             name="issue",
         )  # fmt: skip
         words = Mux(layer, job.words_second, job.words_first)
         outputs = Mux(layer, job.last_second, job.last_first)
         m.d.comb += [
-            issue.layer.eq(layer), issue.word.eq(word), issue.lane.eq(lane), issue.weight.eq(weight),
-            issue.first.eq(word == 0), issue.last.eq(word == words), issue.final.eq(count == outputs),
+            issue.layer.eq(layer), issue.word.eq(word), issue.lane.eq(lane),
+            issue.weight.eq(weight), issue.first.eq(word == 0), issue.last.eq(word == words),
+            issue.final.eq(count == outputs),
             self.sum_addr.eq(group),
         ]  # fmt: skip
         with m.If(self.new_frame):

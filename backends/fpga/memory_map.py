@@ -28,10 +28,8 @@ def place(values: list[Lifetime], shared: dict[str, str]) -> dict[str, int]:
     bases: dict[str, int] = {}
     placed: list[tuple[Lifetime, int]] = []
     for value in values:
-        if value.name in shared:
-            base = bases[shared[value.name]]
-        else:
-            base = _first_fit(value, placed)
+        home = shared.get(value.name)
+        base = bases[home] if home else _first_fit(value, placed)
         bases[value.name] = base
         placed.append((value, base))
     return bases

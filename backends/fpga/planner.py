@@ -25,7 +25,8 @@ def parse_parallelism(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([0-9]+)x([0-9]+)", text.strip().lower())
     if match is None or 0 in (sizes := tuple(int(n) for n in match.groups())):
         raise PlanError(
-            f"parallelism must be PINxPOUT with two positive integers, for example 64x64, not {text!r}"
+            "parallelism must be PINxPOUT with two positive integers, for example 64x64, "
+            f"not {text!r}"
         )
     return sizes[0], sizes[1]
 
@@ -77,8 +78,8 @@ def with_memory_map(program: Program, plan: Plan) -> Plan:
     plan = replace(plan, tensors=tensors, signs=map_signs(program, plan), pixel_outer=outer)
     if plan.weights == "stream" and plan.weight_word != plan.mac_weight_word:
         raise PlanError(
-            "streamed weights come over one bus: weight_word and mac_weight_word must be equal, not "
-            f"{plan.weight_word} and {plan.mac_weight_word}"
+            "streamed weights come over one bus: weight_word and mac_weight_word must be equal, "
+            f"not {plan.weight_word} and {plan.mac_weight_word}"
         )
     ProgramGeometry(program, plan)
     return plan
@@ -106,7 +107,7 @@ def _lanes(p_in: int, p_out: int) -> int:
 
 
 def _mac_out(lanes: int, target: Device) -> int:
-    """Elements of the MAC array within its share of the DSPs: a multiple of the lanes, up to 128 MACs."""
+    """Elements of the MAC array: a multiple of the lanes, 128 MACs or its share of the DSPs."""
     macs = min(128, int(DSP_LIMIT * target.dsps))
     return max(1, macs // (lanes * lanes)) * lanes
 
@@ -117,11 +118,12 @@ def _word(bits: int, loads: int) -> int:
 
 
 def _line_words(program: Program, lanes: int, depth: int) -> int:
-    """Line-buffer words: two rows of tiles and the kernel, the whole frame where that is little."""
+    """Line-buffer words: three rows of tiles and the kernel, or the whole frame if that is less."""
     channels, rows, cols = program.input_shape
     stem = next(s.contraction for s in program.stages if isinstance(s.contraction, RealConv))
-    out_cols = stem.window.output_size(rows, cols)[1]
-    tile_rows = max(1, depth // out_cols)
-    needed = min(rows, stem.window.kernel[0] + 2 * tile_rows * stem.window.stride[0])
+    window = stem.window
+    tile_rows = max(1, depth // window.output_size(rows, cols)[1])
+    extent = window.dilation[0] * (window.kernel[0] - 1) + 1
+    needed = min(rows, extent + (3 * tile_rows - 1) * window.stride[0])
     words = needed * ceil_div(cols * channels, lanes)
     return 1 << max(0, (words - 1).bit_length())

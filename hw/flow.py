@@ -1,0 +1,154 @@
+"""Frames back to back without stalls: when each one begins and ends, and what it waits for.
+
+:mod:`r2b.hw.timing` counts active cycles, in which the core waits for no stream. Here the streams
+deliver one pixel and one weight word per cycle from cycle 0 on, the result is always taken, and the
+waiting that remains is exact too: a frame's rows arrive one after the other, and streamed weights
+arrive segment after segment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from r2b.hw import timing
+from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.params import core_params
+from r2b.hw.stem import FrameParams
+from r2b.hw.timing import StageCycles
+from r2b.hw.weights import segment_words
+
+
+@dataclass(frozen=True)
+class FrameCycles:
+    """One frame without stalls, in cycles since reset.
+
+    Parameters
+    ----------
+    first, last : int
+        First and last cycle in which the frame is worked on.
+    active, wait_input, wait_weights : int
+        They add up to ``last - first + 1``.
+    """
+
+    first: int
+    last: int
+    active: int
+    wait_input: int
+    wait_weights: int
+
+    @property
+    def cycles(self) -> int:
+        """Cycles the frame takes."""
+        return self.last - self.first + 1
+
+
+def predict_frames(geometry: ProgramGeometry, count: int) -> list[FrameCycles]:
+    """The first ``count`` frames after reset, offered without a gap."""
+    stages = timing.predict(geometry)
+    rows = _Rows(core_params(geometry).frame)
+    segments = _Segments(geometry) if geometry.plan.weights == "stream" else None
+    frames: list[FrameCycles] = []
+    idle = 0  # first cycle in which the sequencer may see the frame
+    for _ in range(count):
+        frame = _run_frame(stages, max(idle, rows.begun) + 1, rows, segments)
+        frames.append(frame)
+        idle = frame.last + 1
+    return frames
+
+
+def _run_frame(stages: list[StageCycles], first: int, rows: _Rows, segments) -> FrameCycles:
+    now = first  # cycle in which the stage begins
+    waits = [0, 0]
+    for stage in stages:
+        for event in stage.events:
+            cycle = now + event.cycle
+            if event.kind == timing.NEED_ROWS:
+                late = max(0, rows.complete(event.rows) - cycle)
+                waits[0] += late
+                now += late
+            elif event.kind == timing.NEED_SEGMENT and segments is not None:
+                late = max(0, segments.available() - cycle)
+                waits[1] += late
+                now += late
+            elif event.kind == timing.CLOSE_SEGMENT and segments is not None:
+                segments.close(cycle)
+            elif event.kind == timing.RETURN_ROWS:
+                rows.free(event.rows, cycle)
+            elif event.kind == timing.RETURN_FRAME:
+                rows.next_frame(cycle)
+        now += stage.active
+    active = sum(stage.active for stage in stages)
+    return FrameCycles(first, now - 1, active, waits[0], waits[1])
+
+
+class _Rows:
+    """The line buffer's filling: row r begins when it has room and the row before is in."""
+
+    def __init__(self, params: FrameParams) -> None:
+        self.params = params
+        self.row_cycles = params.cols * params.beats
+        self._start(0)
+
+    def _start(self, cycle: int) -> None:
+        self.ends = [cycle]  # cycle from which the first 0, 1, 2 ... rows are complete
+        self.begun = cycle + self.params.beats
+        self.room: dict[int, int] = {}  # row -> first cycle with room for it
+
+    def complete(self, rows: int) -> int:
+        """First cycle in which ``rows`` rows are seen to be complete."""
+        while len(self.ends) <= rows:
+            row = len(self.ends) - 1
+            begin = self.ends[-1]
+            if row >= self.params.capacity:
+                begin = max(begin, self.room[row])
+            self.ends.append(begin + self.row_cycles)
+        return self.ends[rows]
+
+    def free(self, below: int, cycle: int) -> None:
+        """Rows below ``below`` are given back in ``cycle``."""
+        for row in range(below + self.params.capacity):
+            self.room.setdefault(row, cycle + 1)
+
+    def next_frame(self, cycle: int) -> None:
+        """The frame is given back: the next one's first pixel is taken in the cycle after."""
+        self._start(cycle + 1)
+
+
+@dataclass
+class _Segments:
+    """The weight stream's filling: a segment begins when its engine has a free half.
+
+    ``opened`` counts segments asked for; the order of filling is the order of use.
+    """
+
+    geometry: ProgramGeometry
+    ends: list[int] = field(default_factory=list)
+    closed: dict[bool, list[int]] = field(default_factory=lambda: {True: [], False: []})
+    opened: int = 0
+
+    def __post_init__(self) -> None:
+        """Engine and words of each segment of a frame."""
+        self.order = [
+            (conv.binary, segment_words(conv))
+            for conv in self.geometry.convs
+            for _ in range(1 if conv.pixel_outer else conv.tiles_out)
+        ]
+        self.filled = {True: 0, False: 0}
+
+    def available(self) -> int:
+        """First cycle in which the next segment is seen to be complete."""
+        while len(self.ends) <= self.opened:
+            binary, words = self.order[len(self.ends) % len(self.order)]
+            begin = self.ends[-1] if self.ends else 0
+            index = self.filled[binary]
+            if index >= 2:
+                begin = max(begin, self.closed[binary][index - 2] + 1)
+            self.filled[binary] += 1
+            self.ends.append(begin + words)
+        self.opened += 1
+        return self.ends[self.opened - 1]
+
+    def close(self, cycle: int) -> None:
+        """The segment asked for last is used up in ``cycle``."""
+        binary, _ = self.order[(self.opened - 1) % len(self.order)]
+        self.closed[binary].append(cycle)
