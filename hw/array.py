@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -208,12 +208,16 @@ class ProcessingElement(wiring.Component):
             )
             read, write = memory.read_port(domain="comb"), memory.write_port()
             mine = control.valid & (control.bank == bank)
+            total = Signal(signed(max(p.acc_width, len(dot)) + 1), name=f"total_{bank}")
             m.d.comb += [
                 read.addr.eq(Mux(mine, control.index, self.drain_index)),
+                total.eq(Mux(control.first, 0, read.data) + dot),
                 write.addr.eq(control.index),
-                write.data.eq(Mux(control.first, 0, read.data) + dot),
+                write.data.eq(total),
                 write.en.eq(mine),
             ]
+            with m.If(mine):  # the width was proved from the weights
+                m.d.sync += Assert(total == write.data.as_signed())
             outputs.append(read.data)
         m.d.comb += self.o.eq(Mux(self.drain_bank, outputs[1], outputs[0]))
 

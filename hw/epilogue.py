@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Assert, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -66,6 +66,8 @@ class EpilogueParams:
 LATENCY = 7
 """Cycles from a drain request to the epilogue's value: two in the array, then knot, product,
 offset, shift, skip and saturation."""
+VALID_TOTAL = 4
+"""The request is this old when its product and offset are added."""
 SKIP_LEAD = 4
 """The request is this old when the feature memory is asked for the skip value."""
 
@@ -184,6 +186,7 @@ class Epilogue(wiring.Component):
             token = Signal(token_layout(self.request.shape()), name=f"token_{age + 1}")
             m.d.sync += [token[name].eq(tokens[-1][name]) for name, _ in token.shape()]
             tokens.append(token)
+        self.valid_total = tokens[VALID_TOTAL].valid
         static = rom(m, "constants", p.layout, [p.layout.from_bits(row) for row in p.rows])
         constants = registered_read(m, static, d.param_base + tokens[1].channel, "constants_q")
         m.d.comb += [
@@ -215,13 +218,17 @@ class Epilogue(wiring.Component):
             m.d.sync += factor.eq(Mux(upper, constants.m1, constants.m0))
             m.d.sync += offsets[0].eq(Mux(upper, constants.b1, constants.b0))
         product = Signal(signed(p.acc_width + MULTIPLIER_BITS), reset_less=True)
+        exact = Signal(signed(p.sum_width + 1))
+        m.d.comb += exact.eq(product + offsets[1])
+        with m.If(self.valid_total):
+            m.d.sync += Assert(exact == exact[: p.sum_width].as_signed())
         total = Signal(signed(p.sum_width), reset_less=True)
         shifted = Signal(signed(p.sum_width - p.shift_low), reset_less=True)
         m.d.sync += [
             operand.eq(acc),
             product.eq(operand * factor),
             offsets[1].eq(offsets[0]),
-            total.eq(product + offsets[1]),
+            total.eq(exact),
             shifted.eq((total >> p.shift_low) >> self._extra_shift(m)),
         ]
         value = Signal(signed(p.sum_width - p.shift_low + 1))

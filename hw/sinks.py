@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Assert, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -162,7 +162,11 @@ class Sinks(wiring.Component):
             self.sum_data.eq(outside.data),
         ]
         for lane in range(p.lanes):
-            m.d.comb += write.data[lane].eq(Mux(token.first, 0, read.data[lane]) + values[lane])
+            total = Signal(signed(p.sum_width + 1), name=f"total_{lane}")
+            m.d.comb += total.eq(Mux(token.first, 0, read.data[lane]) + values[lane])
+            m.d.comb += write.data[lane].eq(total)
+            with m.If(write.en):
+                m.d.sync += Assert(total == write.data[lane])
 
 
 def _bits(count: int) -> int:
