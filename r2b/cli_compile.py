@@ -1,0 +1,206 @@
+"""``r2b-compile``: from a model file to a verified accelerator."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from r2b import __version__
+from r2b.console import DIFFERENT, Reporter, exit_statuses
+
+if TYPE_CHECKING:
+    from r2b.compile import Result
+    from r2b.ir.quantize import Preprocessing
+
+DEFAULT_VERIFY = "4"
+EPILOG = """
+Examples:
+
+    r2b-compile model.pt\n
+    r2b-compile model.pt --verify\n
+    r2b-compile model.pt --device ecp5-85f --parallelism 32x32 --verify 8 -o small.r2b\n
+    r2b-compile model.pt --calibrate frames.npy --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225\n
+    r2b-compile model.pt --target cost --json > cost.json
+
+Exit status: 0 all equal, 1 results differ, 2 bad input.
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        typer.echo(f"r2b {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog=EPILOG)
+def compile_command(
+    model: Annotated[Path, typer.Argument(help="Checkpoint (r2b-checkpoint/1).")],
+    target: Annotated[
+        str, typer.Option(metavar="numpy|fpga|cost|all", help="What to make.")
+    ] = "fpga",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder to write.  [MODEL's name .r2b]"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Replace the folder if r2b made it.")
+    ] = False,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X.npy|random",
+            help="Calibration frames, uint8 N x C x H x W.  [those in MODEL]",
+        ),
+    ] = None,
+    act_bits: Annotated[int, typer.Option(metavar="8..16", help="Bits of the tensors.")] = 12,
+    device: Annotated[str, typer.Option(metavar="NAME", help="Device to plan for.")] = "xc7z020",
+    clock: Annotated[
+        float | None, typer.Option(metavar="MHZ", help="Clock.  [the device's usual one]")
+    ] = None,
+    parallelism: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PINxPOUT",
+            help="XNOR array.  [the largest powers of two up to 64x64 that fit]",
+        ),
+    ] = None,
+    verify: Annotated[
+        int,
+        typer.Option(
+            metavar="[N]",
+            help="Simulate the Verilog on N calibration frames, 4 if N is left away, and compare "
+            "every stage.",
+            show_default=False,
+        ),
+    ] = 0,
+    mean: Annotated[
+        str | None,
+        typer.Option(metavar="M", help="The network gets (x/255 - M)/S; one, or one per channel."),
+    ] = None,
+    std: Annotated[str | None, typer.Option(metavar="S", help="See --mean.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The network gets x, 0 to 255.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of random calibration frames.")] = 0,
+    sign_zero: Annotated[
+        str | None,
+        typer.Option(metavar="+1|-1", help="Sign of an exact 0, where the model has none."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print more.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Compile a binary network to a bit-exact FPGA accelerator."""
+    reporter = Reporter(quiet, verbose, as_json)
+    with exit_statuses(reporter):
+        # torch takes seconds to load, and --help does not need it
+        from r2b.compile import Options, compile_model
+
+        options = Options(
+            model=model,
+            target=target,
+            output=output,
+            force=force,
+            calibrate=calibrate,
+            act_bits=act_bits,
+            device=device,
+            clock_mhz=clock,
+            parallelism=parallelism,
+            verify=verify,
+            preprocessing=parse_preprocessing(mean, std, raw),
+            seed=seed,
+            sign_zero=parse_sign_zero(sign_zero),
+        )
+        result = compile_model(options, reporter)
+        show(result, reporter)
+        if result.verification is not None and not result.verification.equal:
+            raise typer.Exit(DIFFERENT)
+
+
+def parse_preprocessing(mean: str | None, std: str | None, raw: bool) -> Preprocessing:
+    """What the network receives for a pixel."""
+    from r2b.ir.errors import CalibrationError
+    from r2b.ir.quantize import Preprocessing
+
+    if raw and (mean is not None or std is not None):
+        raise CalibrationError(
+            "--raw gives the network the pixels as they are; leave --mean, --std"
+        )
+    return Preprocessing(_numbers("--mean", mean, 0.0), _numbers("--std", std, 1.0), raw)
+
+
+def _numbers(option: str, text: str | None, default: float) -> float | tuple[float, ...]:
+    from r2b.ir.errors import CalibrationError
+
+    if text is None:
+        return default
+    try:
+        values = tuple(float(item) for item in text.split(","))
+    except ValueError:
+        raise CalibrationError(
+            f"{option} takes a number, or one per channel with commas, not {text!r}"
+        ) from None
+    return values[0] if len(values) == 1 else values
+
+
+def parse_sign_zero(text: str | None) -> int | None:
+    """Sign of an exact zero."""
+    from r2b.ir.errors import CalibrationError
+
+    if text is None:
+        return None
+    if text not in ("+1", "1", "-1"):
+        raise CalibrationError(f"--sign-zero takes +1 or -1, not {text!r}")
+    return int(text)
+
+
+def show(result: Result, reporter: Reporter) -> None:
+    """Print the result."""
+    from r2b import tables
+
+    report = result.report
+    if reporter.as_json:
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    if result.plan is not None:
+        reporter.show(tables.plan_line(report))
+        reporter.show(tables.stage_table(report))
+    if reporter.verbose:
+        reporter.show(tables.calibration_table(report))
+    if result.verification is not None:
+        reporter.show(tables.verification_line(report))
+        for message in result.verification.messages:
+            reporter.error(message)
+    if result.folder is not None:
+        reporter.show(f"wrote {result.folder}")
+
+
+def with_default_value(arguments: Sequence[str], option: str, default: str) -> list[str]:
+    """Give an option whose value may be left away its default where it was."""
+    result: list[str] = []
+    for place, argument in enumerate(arguments):
+        result.append(argument)
+        following = arguments[place + 1] if place + 1 < len(arguments) else ""
+        if argument == option and re.fullmatch(r"[+-]?[0-9]+", following) is None:
+            result.append(default)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        app(args=with_default_value(arguments, "--verify", DEFAULT_VERIFY), prog_name="r2b-compile")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0

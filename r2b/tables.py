@@ -1,0 +1,79 @@
+"""The tables that ``r2b-compile`` prints, from the content of ``report.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+Report = dict[str, Any]
+
+
+def stage_table(report: Report) -> Table:
+    """Operations and cycles, one row per stage."""
+    table = Table(title=f"{report['name']}: operations and cycles per frame", box=box.SIMPLE)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("output", no_wrap=True)
+    for heading in ("binary MACs", "real MACs", "cycles", "measured"):
+        table.add_column(heading, justify="right")
+    for stage in report["stages"]:
+        table.add_row(stage["name"], _shape(stage["output"]["shape"]), *_figures(stage))
+    table.add_section()
+    table.add_row("total", "", *_figures(report), style="bold")
+    return table
+
+
+def _figures(entry: Report) -> list[str]:
+    ops, cycles = entry["ops"], entry["cycles"]
+    values = (ops["binary"] or None, ops["real"] or None, cycles["predicted"], cycles["measured"])
+    return [_number(value) for value in values]
+
+
+def calibration_table(report: Report) -> Table:
+    """How well each stage follows the float network on the calibration frames."""
+    title = f"calibration: {report['act_bits']} bits, {report['calibration']['frames']} frames"
+    table = Table(title=title, box=box.SIMPLE)
+    table.add_column("stage", no_wrap=True)
+    for heading in ("SQNR dB", "saturated", "equal signs, fed", "end to end"):
+        table.add_column(heading, justify="right")
+    for stage in report["stages"]:
+        entry = stage["calibration"]
+        if entry is not None:
+            table.add_row(stage["name"], *_shares(entry))
+    return table
+
+
+def _shares(entry: Report) -> list[str]:
+    names = ("saturated", "equal_signs", "equal_signs_end_to_end")
+    shares = ["-" if entry[name] is None else f"{entry[name]:.3%}" for name in names]
+    ratio = entry["sqnr_db"]
+    return ["-" if ratio is None else f"{ratio:.1f}", *shares]
+
+
+def plan_line(report: Report) -> str:
+    """The Plan in one line."""
+    plan = report["plan"]
+    return (
+        f"{plan['device']} at {plan['clock_mhz']:g} MHz, {plan['p_in']}x{plan['p_out']} XNOR, "
+        f"{plan['lanes']} epilogue lanes, {plan['lanes'] * plan['mac_out']} MACs, "
+        f"{report['act_bits']}-bit tensors"
+    )
+
+
+def verification_line(report: Report) -> str:
+    """The outcome of the simulation in one line."""
+    found = report["verification"]
+    verdict = "EQUAL" if found["equal"] else "DIFFERENT"
+    return (
+        f"{verdict}: Verilog in Verilator against the Program, every stage of {found['frames']} "
+        f"frames, {found['differing_bits']} of {found['compared_bits']:,} bits differ"
+    )
+
+
+def _shape(shape: list[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

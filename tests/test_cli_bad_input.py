@@ -1,0 +1,424 @@
+"""Bad input to ``r2b-compile``: one message, status 2, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from r2b import cli_compile, compile, output, verify
+from r2b.ir.errors import CheckpointError
+from r2b.train import checkpoint, zoo
+
+MODEL = Path(__file__).parents[1] / "examples" / "digits" / "digits.pt"
+ARCH = "real-to-binary-digits"
+TINY = {"widths": [8], "blocks": [1]}
+SHAPE = (1, 16, 16)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Every test works in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tree() -> dict[str, bytes | None]:
+    """Everything in this folder, hidden files too."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in Path().rglob("*")}
+
+
+@pytest.fixture
+def refused(capfd):
+    """Run the command; return its one message after the checks that hold for every bad input."""
+
+    def run(*arguments: object, status: int = 2) -> str:
+        before = tree()
+        found = cli_compile.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        assert found == status, err
+        assert out == ""
+        assert tree() == before
+        assert err.count("error: ") == 1
+        return err.partition("error: ")[2].strip()
+
+    return run
+
+
+@pytest.fixture
+def usage(capfd):
+    """Run the command with arguments it cannot take; return what it says."""
+
+    def run(*arguments: object) -> str:
+        before = tree()
+        assert cli_compile.main([str(argument) for argument in arguments]) == 2
+        assert tree() == before
+        return " ".join(capfd.readouterr().err.split())
+
+    return run
+
+
+@pytest.fixture
+def model(here):
+    """A tiny model file without calibration frames."""
+    torch.manual_seed(0)
+    state = zoo.build(ARCH, TINY).state_dict()
+    checkpoint.save(here / "tiny.pt", arch=ARCH, config=TINY, state_dict=state)
+    return Path("tiny.pt")
+
+
+def frames(**changes) -> str:
+    """File of calibration frames; ``shape``, ``dtype`` and ``fill`` spoil them."""
+    options = {"shape": (4, *SHAPE), "dtype": np.uint8, "fill": 7} | changes
+    array = np.full(options["shape"], options["fill"], options["dtype"])
+    np.save("frames.npy", array, allow_pickle=True)
+    return "frames.npy"
+
+
+def spoil(**changes: object) -> Path:
+    """Copy of the shipped model with entries of its dict replaced."""
+    content = torch.load(MODEL, weights_only=True)
+    torch.save(content | changes, "spoiled.pt")
+    return Path("spoiled.pt")
+
+
+# ------------------------------------------------------------------------------------- the model
+
+
+def test_no_such_file(refused):
+    assert refused("nothing.pt").startswith("nothing.pt: there is no such file; r2b reads")
+
+
+def test_no_argument(usage):
+    assert "Missing argument 'model'" in usage()
+
+
+@pytest.mark.parametrize("content", [b"hello", b"\x89PNG\r\n\x1a\n" + bytes(100)])
+def test_no_model(refused, content):
+    Path("x.pt").write_bytes(content)
+    assert "x.pt: this is not a model file (it is no zip archive); r2b reads" in refused("x.pt")
+
+
+def test_empty_file(refused):
+    Path("x.pt").touch()
+    assert refused("x.pt").startswith("x.pt: the file is empty; r2b reads")
+
+
+def test_a_folder(refused):
+    Path("x.pt").mkdir()
+    assert refused("x.pt").startswith("x.pt: this is not a regular file; r2b reads")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_truncated_checkpoint(refused, share):
+    content = MODEL.read_bytes()
+    Path("x.pt").write_bytes(content[: int(share * len(content))])
+    message = refused("x.pt")
+    assert message == (
+        "x.pt: the zip archive is truncated or damaged; copy the file again or train again"
+    )
+
+
+class Hostile:
+    """Makes a folder when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("it-ran",)
+
+
+def test_bare_pickle_with_code(refused):
+    Path("x.pt").write_bytes(pickle.dumps(Hostile()))
+    assert "a bare Python pickle, which can run code when it is read" in refused("x.pt")
+    assert not Path("it-ran").exists()
+
+
+def test_archived_pickle_with_code(refused):
+    torch.save({"format": checkpoint.FORMAT, "state_dict": Hostile()}, "x.pt")
+    message = refused("x.pt")
+    assert "objects that only running code could rebuild (" in message
+    assert "nothing in it was run" in message
+    assert not Path("it-ran").exists()
+
+
+def test_other_archive(refused):
+    with zipfile.ZipFile("x.pt", "w") as archive:
+        archive.writestr("notes.txt", "hello")
+    assert "this zip archive is no model file (no data.pkl in it)" in refused("x.pt")
+
+
+def test_unknown_architecture(refused):
+    assert refused(spoil(arch="resnet-9000")) == (
+        "spoiled.pt: there is no network 'resnet-9000' in the zoo; known are: " + ARCH
+    )
+
+
+def test_unknown_option_of_the_architecture(refused):
+    assert "it has no option 'depth'" in refused(spoil(config={"depth": 3}))
+
+
+def test_other_parameters(refused):
+    assert "the state_dict does not fit the network" in refused(spoil(config={"widths": [32, 32]}))
+
+
+def test_input_shape_that_does_not_fit(refused):
+    message = refused(spoil(config={"widths": [8] * 5, "blocks": [1] * 5}))
+    assert "so 5 groups do not fit the 8x8 map behind the stem" in message
+
+
+def test_stored_frames_that_do_not_fit(refused):
+    message = refused(spoil(calibration=torch.zeros(4, 3, 16, 16, dtype=torch.uint8)))
+    assert "calibration must be a uint8 tensor N x 1 x 16 x 16, N >= 1, not uint8 4 x 3" in message
+
+
+class Sine(zoo.RealToBinary):
+    """A network with an operation that no pass takes."""
+
+    def forward(self, x):
+        return torch.erf(super().forward(x))
+
+
+def test_unsupported_op(refused, monkeypatch, model):
+    @functools.wraps(zoo.real_to_binary_digits)
+    def builder(**config):
+        network = zoo.real_to_binary_digits(**config)
+        network.__class__ = Sine
+        return network
+
+    monkeypatch.setitem(zoo.ARCHITECTURES, ARCH, builder)
+    message = refused(model, "--calibrate", "random", "-q")
+    assert "aten.erf" in message
+    assert "test_cli_bad_input.py:" in message
+
+
+# ----------------------------------------------------------------------------- calibration frames
+
+
+def test_none_stored(refused, model):
+    assert refused(model) == (
+        "the model file holds no calibration frames; give some with --calibrate FRAMES.npy "
+        "(uint8, N x C x H x W), or --calibrate random for a trial"
+    )
+
+
+WANTED = "frames.npy: calibration frames must be uint8, N x 1 x 16 x 16, N >= 1, not "
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"shape": (4, 1, 8, 8)}, "4 x 1 x 8 x 8; give frames as the network takes them"),
+        ({"shape": (4, 3, 16, 16)}, "4 x 3 x 16 x 16; give frames as the network takes them"),
+        ({"shape": SHAPE}, "1 x 16 x 16; give frames as the network takes them"),
+        ({"shape": ()}, "a scalar; give frames as the network takes them"),
+        ({"shape": (0, *SHAPE)}, "0 frames; give some samples"),
+        ({"dtype": np.float32}, "float32; give raw pixels 0..255"),
+        ({"dtype": np.int64}, "int64; give raw pixels 0..255"),
+        ({"dtype": np.float32, "fill": np.nan}, "float32 with NaN; give raw pixels 0..255"),
+    ],
+)
+def test_frames_of_the_wrong_kind(refused, changes, found):
+    assert refused(MODEL, "--calibrate", frames(**changes)) == WANTED + found
+
+
+def test_frames_that_are_no_array(refused):
+    Path("frames.npy").write_text("hello")
+    message = refused(MODEL, "--calibrate", "frames.npy")
+    assert message.startswith("frames.npy: this is no .npy file of numbers; give uint8 frames")
+
+
+def test_frames_with_code(refused):
+    np.save("frames.npy", np.array([Hostile()], dtype=object), allow_pickle=True)
+    message = refused(MODEL, "--calibrate", "frames.npy")
+    assert message.startswith("frames.npy: this is no .npy file of numbers; give uint8 frames")
+    assert not Path("it-ran").exists()
+
+
+def test_frames_in_an_archive(refused):
+    np.savez("frames.npz", np.zeros(3))
+    assert "not a NpzFile; give a NumPy array" in refused(MODEL, "--calibrate", "frames.npz")
+
+
+def test_no_frames_file(refused):
+    message = refused(MODEL, "--calibrate", "frames.npy")
+    assert message.startswith("frames.npy: cannot be read: No such file or directory; give uint8")
+
+
+def test_random_frames_warn(here, model, capfd):
+    assert cli_compile.main([str(model), "--calibrate", "random", "--target", "numpy"]) == 0
+    assert capfd.readouterr().err == (
+        "warning: random calibration frames: the scales, and so the accuracy, are those of noise\n"
+    )
+
+
+# ---------------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    "text", ["0x64", "64x0", "0", "64", "-4x4", "4x-4", "axb", "4x4x4", "1.5x2", "", "x"]
+)
+def test_parallelism(refused, text):
+    assert refused(MODEL, f"--parallelism={text}") == (
+        f"parallelism must be PINxPOUT with two positive integers, for example 64x64, not {text!r}"
+    )
+
+
+CASES = [
+    (["--target", "gpu"], "unknown target 'gpu'; known: numpy, fpga, cost, all"),
+    (["--device", "xc9"], "unknown device 'xc9'; known: ecp5-25f, ecp5-45f, ecp5-85f, xc7a35t"),
+    (["--clock", "0"], "the clock must be a positive number of MHz, not 0.0"),
+    (["--clock=-5"], "the clock must be a positive number of MHz, not -5.0"),
+    (["--clock", "nan"], "the clock must be a positive number of MHz, not nan"),
+    (["--act-bits", "7"], "activations have 8 to 16 bits, not 7; choose another --act-bits"),
+    (["--act-bits", "17"], "activations have 8 to 16 bits, not 17; choose another --act-bits"),
+    (["--verify", "-1"], "--verify takes 1 frame or more, not -1"),
+    (["--verify", "65"], "--verify 65 asks for more than the 64 calibration frames"),
+    (["--target", "numpy", "--verify"], "--verify simulates Verilog, which target numpy has not"),
+    (["--target", "cost", "-o", "x"], "target cost writes no folder, it prints; leave -o away"),
+    (["--raw", "--mean", "0.5"], "--raw gives the network the pixels as they are"),
+    (["--mean", "half"], "--mean takes a number, or one per channel with commas, not 'half'"),
+    (["--mean", "1,2"], "mean must be one finite number, or one for each of the 1 channels"),
+    (["--mean", "nan"], "mean must be one finite number, or one for each of the 1 channels"),
+    (["--std", "0"], "std must be positive, not 0.0"),
+    (["--std=-1"], "std must be positive, not -1.0"),
+    (["--seed=-1"], "--seed takes 0 or more, not -1"),
+    (["--sign-zero", "0"], "--sign-zero takes +1 or -1, not '0'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), CASES, ids=[" ".join(case[0]) for case in CASES])
+def test_options(refused, arguments, message):
+    assert refused(MODEL, *arguments).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--act-bits", "twelve"], "'--act-bits'"),
+        (["--clock", "fast"], "'--clock'"),
+        (["--verify=some"], "'--verify'"),
+        (["--colour"], "--colour"),
+    ],
+)
+def test_options_of_the_wrong_type(usage, arguments, message):
+    assert message in usage(MODEL, *arguments)
+
+
+# ------------------------------------------------------------------------------- the output folder
+
+
+def test_output_holds_something_else(refused):
+    Path("out").mkdir()
+    Path("out", "thesis.tex").write_text("years of work")
+    for force in ([], ["-f"]):
+        assert refused(MODEL, "-o", "out", *force) == (
+            "out holds something else, which r2b did not make and will not replace; "
+            "choose another -o"
+        )
+
+
+def test_output_is_a_file(refused):
+    Path("out").write_text("years of work")
+    assert refused(MODEL, "-o", "out", "-f") == "out exists and is no folder; choose another -o"
+
+
+def test_output_without_a_parent(refused):
+    assert refused(MODEL, "-o", "a/b") == "a/b: there is no folder a; make it, or choose another -o"
+
+
+def test_output_exists(refused, model):
+    arguments = [model, "--calibrate", frames(), "--target", "numpy", "-o", "out"]
+    assert cli_compile.main([str(a) for a in (*arguments, "-q")]) == 0
+    assert refused(*arguments) == "out exists; -f replaces it, or choose another -o"
+    Path("out", "mine.txt").write_text("goes with the folder")
+    assert cli_compile.main([str(a) for a in (*arguments, "-f", "-q")]) == 0
+    assert not Path("out", "mine.txt").exists()
+    assert sorted(path.name for path in Path().iterdir()) == ["frames.npy", "out", "tiny.pt"]
+
+
+def test_output_not_writable(refused, monkeypatch):
+    def mkdir(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    message = refused(MODEL, "-o", "out")
+    assert message.endswith(
+        "out cannot be written: Permission denied; choose another -o, or make room"
+    )
+
+
+@pytest.mark.parametrize("file", ["program.json", "plan.json", "report.json", output.MARKER])
+def test_disk_full(refused, monkeypatch, model, file):
+    original = Path.write_text
+
+    def write_text(path, *arguments, **options):
+        if path.name == file:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    message = refused(model, "--calibrate", frames(), "-o", "out", "--parallelism", "4x4")
+    assert message.endswith(
+        "out cannot be written: No space left on device; choose another -o, or make room"
+    )
+
+
+def test_an_old_folder_survives_a_failure(refused, monkeypatch, model):
+    arguments = [model, "--calibrate", frames(), "--target", "numpy", "-o", "out"]
+    assert cli_compile.main([str(a) for a in (*arguments, "-q")]) == 0
+    original = Path.rename
+
+    def rename(path, target):
+        if path.name.endswith(".tmp"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    assert "cannot be written: Input/output error" in refused(*arguments, "-f")
+
+
+def test_interrupted(refused, monkeypatch, model):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compile, "write_report", interrupt)
+    arguments = [model, "--calibrate", frames(), "--target", "numpy"]
+    assert refused(*arguments, status=130) == "interrupted; nothing was written"
+
+
+# ------------------------------------------------------------------------------------ the machine
+
+
+def test_no_compiler(refused, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    # before anything is read: a model that does not exist is not what is complained about
+    message = refused("nothing.pt", "--verify")
+    assert message.startswith("simulation needs a C++ compiler (apt install g++): no g++ or")
+
+
+# ---------------------------------------------------------------------------------------- defects
+
+
+def test_defect(refused, monkeypatch, model):
+    def fail(*arguments):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(compile, "canonicalize", fail)
+    message = refused(model, "--calibrate", frames(), status=70)
+    assert message == (
+        "this is a defect of r2b, please report it: ZeroDivisionError: by zero (-v shows where)"
+    )
+
+
+def test_the_library_raises_the_same(model):
+    with pytest.raises(CheckpointError, match=r"^gone\.pt: there is no such file"):
+        compile.compile_model(compile.Options(Path("gone.pt")))
+    assert verify.check_tools() is None
