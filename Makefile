@@ -1,0 +1,58 @@
+# make demo     compile the shipped network, simulate it, compare it: three accuracies, differing bits
+# make test     lint, types, import contracts and every test
+# Both make .venv and install exactly what requirements.lock names. PYTHON=python3.12 chooses another
+# Python; a C++ compiler, perl and make are the machine's.
+
+PYTHON ?= python3
+WORKERS ?= 2
+DEMO_DIR ?= build/digits.r2b
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
+
+.PHONY: demo test lint format types contracts check lock clean
+
+demo: .venv/demo.stamp
+	mkdir -p build
+	$(BIN)/python examples/digits/demo.py --output $(DEMO_DIR)
+
+test: .venv/test.stamp lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+check: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/test.stamp
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+contracts: .venv/test.stamp
+	$(BIN)/lint-imports
+
+lint: check types contracts
+
+format: .venv/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("r2b needs Python 3.11 or newer: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: .venv/bin/python requirements.lock pyproject.toml
+	$(INSTALL) setuptools wheel
+	$(INSTALL) --no-build-isolation -e .
+	touch $@
+
+.venv/test.stamp: .venv/demo.stamp
+	$(INSTALL) --no-build-isolation -e '.[test]'
+	touch $@
+
+# torch's local build tag and CUDA libraries belong to one index, not to the release
+lock: .venv/test.stamp
+	mkdir -p build
+	sed -n '/^#/p' requirements.lock > build/lock && \
+	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip \
+	| sed 's/+cpu$$//' | grep -viE '^(nvidia|cuda|triton)' >> build/lock && mv build/lock requirements.lock
+
+clean:
+	rm -rf .venv build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
