@@ -1,0 +1,179 @@
+"""Step generator, issuer and drain: every address, flag and cycle, against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from r2b.hw.drain import Drain
+from r2b.hw.steps import StepGenerator
+from tests.hw.components import cases
+from tests.hw.components.benches import Bench, simulate
+from tests.hw.components.loops import drive_control
+from tests.hw.components.strategies import networks
+from tests.hw.components.table import BENCHES, control, mixed
+
+
+@pytest.mark.parametrize("name", ["control_binary", "control_real"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_mixed_network(name, frozen):
+    """Gated, static, pooled, strided, dilated stages; frames that arrive slowly."""
+    simulate(BENCHES[name](5, frozen))
+
+
+@settings(max_examples=25)
+@given(networks())
+def test_random_networks(core):
+    """Both engines of a random network, without freezes: cycles as predicted."""
+    for binary in core.engines:
+        dut = control(core, binary)
+        simulate(Bench(dut, drive_control(dut, core, binary, 0, False)))
+
+
+# --------------------------------------------------------------------------------- generator alone
+
+
+def drive_generator(core, seed):
+    """Take each step after a random wait; it is offered when the docstring says."""
+    rng = np.random.default_rng(seed)
+    for conv, row in zip(core.geometry.convs, core.stages.rows, strict=True):
+        yield {"d": row, "start": 1, "ready": 0, "rows_ready": conv.rows_in}
+        waited = 0
+        for (ko, tile), last_tile in with_last(conv.tiles()):
+            steps = conv.steps(tile)
+            plain = list(cases.tile_steps(conv, tile))
+            assert [(s.word, s.pixels) for s in steps] == [(w, len(at)) for w, at in plain]
+            for step, (_, at) in zip(steps, plain, strict=True):
+                expected_wait = 1
+                if step.new_tap:
+                    expected_wait = step.lookups + 2 + step.first_of_tile
+                wait = int(rng.integers(0, 4))
+                for waited in range(1, 1000):
+                    outputs = yield {"start": 0, "ready": 0}
+                    if outputs["valid"]:
+                        break
+                assert waited == expected_wait
+                for _ in range(wait):
+                    outputs = yield {}
+                    assert outputs["valid"]
+                outputs = yield {"ready": 1}
+                check_step(conv, row, (ko, tile, last_tile), step, at, outputs["o"])
+
+
+def with_last(items):
+    """Items, each with whether it is the last."""
+    items = list(items)
+    return [(item, index == len(items) - 1) for index, item in enumerate(items)]
+
+
+def check_step(conv, row, place, step, at, found):
+    """Fields of a step."""
+    ko, tile, last_tile = place
+    y, x = at[0][:2]
+    assert found["weight"] == row["weight_base"] + ko * row["tile_words"] + (
+        step.word * conv.load_words
+    )
+    assert found["rows"] * found["cols"] == step.pixels
+    assert found["cols"] == len({x for _, x, *_ in at})
+    assert found["index"] == (y - tile.row) * tile.cols + x - tile.col
+    assert (found["first"], found["last"]) == (step.first_of_tile, step.last_of_tile)
+    assert found["stage_end"] == (step.last_of_tile and last_tile)
+
+
+@settings(max_examples=25)
+@given(networks())
+def test_generator_against_geometry(core):
+    """Order, look-ups, weight word, rectangle: the step the geometry lists, in its cycle."""
+    engine = next(iter(core.engines.values()))
+    dut = StepGenerator(core.stages.layout, core.taps, engine.lanes, core.address_width,
+                        core.geometry.plan.tile_pixels)  # fmt: skip
+    simulate(Bench(dut, drive_generator(core, 1)))
+
+
+def drive_starved(core):
+    """Rows arrive one by one; the flag is there exactly while the first tile lacks some."""
+    conv, row = core.geometry.convs[0], core.stages.rows[0]
+    need = min(row["need_first"], conv.rows_in)
+    yield {"d": row, "start": 1, "ready": 0, "rows_ready": 0}
+    outputs = yield {"start": 0}
+    assert outputs["starved"]
+    for ready in range(conv.rows_in + 1):
+        outputs = yield {"rows_ready": ready} if ready < need else {"rows_ready": conv.rows_in}
+        if ready > 0:  # the generator alone goes on: only the engine's enable holds it
+            return
+
+
+def test_starved_in_the_tile_state():
+    """A stage of the frame says so in the cycle in which it looks for its rows."""
+    core = mixed()
+    dut = StepGenerator(core.stages.layout, core.taps, 2, core.address_width, 8)
+    simulate(Bench(dut, drive_starved(core)))
+
+
+# -------------------------------------------------------------------------------------- drain alone
+
+
+def drive_drain(dut, core, binary, seed):
+    """Banks fill at random times, the gate holds at random: requests stay in order and whole."""
+    rng = np.random.default_rng(seed)
+    bank = 0
+    for conv, row in zip(core.geometry.convs, core.stages.rows, strict=True):
+        if conv.binary is not binary:
+            continue
+        wanted = cases.expected_requests(conv, bank)
+        sizes = [tile.pixels * conv.tile_groups(ko) for ko, tile in conv.tiles()]
+        full, filled, freed, held = 0, 0, 0, 0
+        found, last_request = [], 0
+        yield {"d": row, "start": 1, "full": 0, "hold": 0}
+        for cycle in range(20_000):
+            if filled < len(sizes) and filled < freed + 2 and rng.random() < 0.3:
+                full |= 1 << (bank + filled) % 2
+                filled += 1
+            held = int(rng.random() < 0.3)
+            outputs = yield {"start": 0, "full": full, "hold": held}
+            request = outputs["o"]
+            if request.pop("valid"):
+                assert full >> request["bank"] & 1, "a bank that is not full"
+                found.append(cases.Request(**request))
+                last_request = cycle
+            if outputs["free"]:
+                assert outputs["free"] == 1 << (bank + freed) % 2
+                freed += 1
+                assert len(found) == sum(sizes[:freed])
+                full &= ~outputs["free"]
+            if outputs["done"]:
+                assert cycle == last_request + dut.flush + 1
+                break
+        assert found == wanted
+        bank = (bank + len(sizes)) % 2
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("seed", range(2))
+def test_drain(binary, seed):
+    """Addresses, groups, sign banks, order, hold, flush."""
+    core = mixed()
+    engine = core.engines[binary]
+    dut = Drain(core.stages.layout, engine.lanes, core.address_width, engine.array.depth,
+                engine.array.lanes_out // engine.lanes, engine.sign_banks, engine.flush)  # fmt: skip
+    simulate(Bench(dut, drive_drain(dut, core, binary, seed)))
+
+
+def test_nothing_starts_while_held():
+    """A gate that is not ready stops the drain before its first request."""
+    core = mixed()
+    engine = core.engines[True]
+    dut = Drain(core.stages.layout, engine.lanes, core.address_width, engine.array.depth,
+                engine.array.lanes_out // engine.lanes, engine.sign_banks, engine.flush)  # fmt: skip
+
+    def drive():
+        yield {"d": core.stages.rows[1], "start": 1, "hold": 1, "full": 3}
+        for _ in range(30):
+            outputs = yield {"start": 0}
+            assert not outputs["o"]["valid"]
+        yield {"hold": 0}
+        outputs = yield {}
+        assert outputs["o"]["valid"]
+
+    simulate(Bench(dut, drive()))

@@ -1,0 +1,58 @@
+"""The tile walker against the geometry's loops."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+
+from r2b.hw.geometry import ceil_div
+from r2b.hw.walker import TileWalker
+from tests.hw.components.benches import Bench, simulate
+from tests.hw.components.cases import source_base
+from tests.hw.components.strategies import networks
+
+
+def expected(conv, row):
+    """Every tile in order: where it is, and its offset into each memory."""
+    stride, pad = conv.window.stride, conv.window.padding
+    sign_words = ceil_div(conv.channels_out, conv.plan.p_in)
+    tiles = list(conv.tiles())
+    for number, (ko, tile) in enumerate(tiles):
+        place = 0 if conv.stage.pool is not None else tile.row * conv.cols + tile.col
+        reach = conv.window.dilation[0] * (conv.window.kernel[0] - 1) + 1 - pad[0]
+        wanted = {
+            "row": tile.row, "col": tile.col, "rows": tile.rows, "cols": tile.cols, "ko": ko,
+            "last": number == len(tiles) - 1,
+            "last_pixels": tile.row + tile.rows == conv.rows and tile.col + tile.cols == conv.cols,
+            "weight": row["weight_base"] + ko * row["tile_words"],
+            "fm": place * conv.groups, "sm": place * sign_words,
+        }  # fmt: skip
+        if conv.from_frame:
+            byte = (tile.col * stride[1] - pad[1]) * conv.channels_in
+            word, phase = divmod(byte, conv.lanes_in)
+            wanted |= {"byte": byte, "phase": phase,
+                       "src": tile.row * stride[0] * conv.row_words + word,
+                       "need": (tile.row + conv.tile_rows - 1) * stride[0] + reach,
+                       "free": (tile.row + conv.tile_rows) * stride[0] - pad[0]}  # fmt: skip
+        else:
+            src = tile.row * stride[0] * conv.row_words + tile.col * stride[1] * conv.depth
+            wanted |= {"src": source_base(conv) + src}
+        yield wanted
+
+
+def drive(core):
+    """Walk every stage, with idle cycles in between."""
+    for conv, row in zip(core.geometry.convs, core.stages.rows, strict=True):
+        yield {"d": row, "start": 1, "step": 0}
+        for number, wanted in enumerate(expected(conv, row)):
+            for step in (0, 1) if number % 3 else (1,):
+                outputs = yield {"start": 0, "step": step}
+                found = outputs["o"]
+                assert {name: found[name] for name in wanted} == wanted
+
+
+@settings(max_examples=40)
+@given(networks())
+def test_walker(core):
+    """Order and addresses of all stages of a random network."""
+    dut = TileWalker(core.stages.layout, core.geometry.plan.lanes, core.address_width)
+    simulate(Bench(dut, drive(core)))
