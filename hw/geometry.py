@@ -98,7 +98,8 @@ class ConvGeometry:
         if self.presum is not None:
             rows_mid, cols_mid = self.presum.output_size(rows_mid, cols_mid)
         self.rows, self.cols = window.output_size(rows_mid, cols_mid)
-        self.pixel_outer = stage.name in plan.pixel_outer
+        # rows of the frame pass once: all their results are made while they are there
+        self.pixel_outer = self.from_frame or stage.name in plan.pixel_outer
 
     @property
     def presum(self):
@@ -347,21 +348,38 @@ class ProgramGeometry:
         check_supported(program)
         self.program, self.plan = program, plan
         self.convs = [ConvGeometry(s, source_shape(program, s), plan) for s in program.stages]
-        for conv in self.convs:
-            if conv.from_frame and plan.line_words < conv.line_words_needed:
-                raise PlanError(
-                    f"{conv.stage.name}: the line buffer must hold three rows of tiles and the "
-                    f"kernel, line_words {conv.line_words_needed} or more, not {plan.line_words}"
-                )
-            if conv.stage.pool is not None and conv.tile_cols < MIN_POOLED_COLS:
-                raise PlanError(
-                    f"{conv.stage.name}: max pooling needs tiles of {MIN_POOLED_COLS} columns or "
-                    f"more, not {conv.tile_cols}; raise tile_pixels"
-                )
+        found = [text for conv in self.convs for text in _unbuildable(conv, plan)]
+        if found:
+            raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
 
     def engine(self, binary: bool) -> list[ConvGeometry]:
         """Stages of one engine in order."""
         return [conv for conv in self.convs if conv.binary is binary]
+
+
+def _unbuildable(conv: ConvGeometry, plan: Plan) -> Iterator[str]:
+    """What of a stage does not fit this generator or this Plan."""
+    name, pool = conv.stage.name, conv.stage.pool
+    for taps, outputs in ((conv.row_taps, conv.rows), (conv.col_taps, conv.cols)):
+        if not all(any(t.first <= o <= t.last for t in taps) for o in range(outputs)):
+            yield f"{name}: padding leaves outputs that see nothing of the input"
+    if conv.from_frame and plan.line_words < conv.line_words_needed:
+        yield (
+            f"{name}: the line buffer must hold three rows of tiles and the kernel, "
+            f"line_words {conv.line_words_needed} or more, not {plan.line_words}"
+        )
+    if pool is None:
+        return
+    if conv.tile_cols < MIN_POOLED_COLS:
+        yield (
+            f"{name}: max pooling needs tiles of {MIN_POOLED_COLS} columns or more, "
+            f"not {conv.tile_cols}; raise tile_pixels"
+        )
+    pooled = pool.output_size(conv.rows, conv.cols)
+    for axis, extent in enumerate((conv.rows, conv.cols)):
+        before_last = (pooled[axis] - 2) * pool.stride[axis] - pool.padding[axis]
+        if pooled[axis] > 1 and before_last + pool.kernel[axis] >= extent:
+            yield f"{name}: max pooling windows that end at the same position"
 
 
 def source_shape(program: Program, stage: Stage) -> tuple[int, int, int]:

@@ -51,7 +51,8 @@ class Plan:
     tensors, signs : dict
         Name -> first word in the feature memory and in the sign memory.
     pixel_outer : tuple of str
-        Stages that run pixel tile > output-channel tile (all their weights stay available).
+        Stages that run pixel tile > output-channel tile (all their weights stay available), besides
+        those that read the frame, which always do.
     """
 
     device: str

@@ -60,9 +60,9 @@ def frame_stream(channels: int) -> stream.Signature:
 class FrameInput(wiring.Component):
     """Takes frames of exactly ``rows * cols`` pixels into the line buffer.
 
-    A frame that ends early is filled up with zeros, one that ends late is cut and its rest dropped
-    up to its ``last``; either is marked bad, which suppresses its result. One pixel per ``beats``
-    cycles. A new frame is taken after ``release`` of the one before.
+    A frame that ends early is filled up with anything, one that ends late is cut and its rest
+    dropped up to its ``last``; either is marked bad, which suppresses its result. One pixel per
+    ``beats`` cycles. A new frame is taken after ``release`` of the one before.
 
     Members
     -------
@@ -107,11 +107,12 @@ class FrameInput(wiring.Component):
         row, col = Signal(range(p.rows + 1)), Signal(range(p.cols))
         beat = Signal(range(max(2, p.beats)))
         store, accept = Signal(), Signal()
-        room = Signal()
+        room, done = Signal(), Signal()
         m.d.comb += [
             room.eq((row < p.rows) & (row < self.freed + p.capacity)),
             self.rows_ready.eq(row),
-            self.started.eq((row != 0) | (col != 0)),
+            # not while a used-up frame's tail is still being dropped
+            self.started.eq(((row != 0) | (col != 0)) & ~done),
         ]
         last_beat = beat == p.beats - 1
         last_pixel = (row == p.rows - 1) & (col == p.cols - 1)
@@ -136,7 +137,6 @@ class FrameInput(wiring.Component):
                 m.d.comb += self.i.ready.eq(drop)
                 with m.If(self.i.valid & self.i.payload.last):
                     m.d.sync += drop.eq(0)
-                done = Signal()
                 m.d.sync += done.eq(done | self.release)
                 with m.If((done | self.release) & ~drop):
                     m.d.sync += [row.eq(0), self.bad.eq(0), done.eq(0)]

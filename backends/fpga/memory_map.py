@@ -67,7 +67,7 @@ def map_tensors(program: Program, plan: Plan) -> tuple[dict[str, int], tuple[str
     """
     last = {name: index for index, s in enumerate(program.stages) for name in tensor_readers(s)}
     values, shared = [], {}
-    outer = [s.name for s in program.stages if _reads_frame(s)]
+    outer: list[str] = []
     for index, stage in enumerate(program.stages):
         if stage.tensor is None:
             continue
@@ -83,10 +83,6 @@ def map_tensors(program: Program, plan: Plan) -> tuple[dict[str, int], tuple[str
                 shared[stage.tensor] = name
                 outer.append(stage.name)
     return place(values, shared), tuple(outer)
-
-
-def _reads_frame(stage: Stage) -> bool:
-    return isinstance(stage.contraction, RealConv) and stage.contraction.source == "frame"
 
 
 def _words(program: Program, name: str, plan: Plan) -> int:

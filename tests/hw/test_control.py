@@ -22,7 +22,7 @@ def test_mixed_network(name, frozen):
     simulate(BENCHES[name](5, frozen))
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(networks())
 def test_random_networks(core):
     """Both engines of a random network, without freezes: cycles as predicted."""
@@ -81,7 +81,7 @@ def check_step(conv, row, place, step, at, found):
     assert found["stage_end"] == (step.last_of_tile and last_tile)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(networks())
 def test_generator_against_geometry(core):
     """Order, look-ups, weight word, rectangle: the step the geometry lists, in its cycle."""

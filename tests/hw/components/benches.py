@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from amaranth.hdl import EnableInserter, Module, Shape, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
@@ -149,4 +149,54 @@ class WithSums(wiring.Component):
         return m
 
 
-__all__ = ["Bench", "Driver", "Frozen", "Outputs", "Ports", "WithSums", "data", "simulate"]
+class StreamPorts(wiring.Component):
+    """A component whose input stream ``stream`` becomes the ports ``i``, ``valid`` and ``ready``."""
+
+    def __init__(self, inner: wiring.Component, stream: str = "i") -> None:
+        self.inner, self.stream = inner, stream
+        members = dict(inner.signature.members)
+        payload = members.pop(stream).signature.members["payload"].shape
+        super().__init__(members | {"i": In(payload), "valid": In(1), "ready": Out(1)})
+
+    def elaborate(self, platform) -> Module:
+        """Wiring."""
+        m = Module()
+        m.submodules.inner = inner = self.inner
+        stream = getattr(inner, self.stream)
+        m.d.comb += [stream.payload.eq(self.i), stream.valid.eq(self.valid)]
+        m.d.comb += self.ready.eq(stream.ready)
+        for name, member in inner.signature.members.items():
+            if name != self.stream:
+                inside, outside = getattr(inner, name), getattr(self, name)
+                m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
+        return m
+
+
+class Together(wiring.Component):
+    """Several components side by side; the ports of ``name`` begin with ``name`` and an underscore.
+
+    One build of the simulator serves them all.
+    """
+
+    def __init__(self, parts: dict[str, wiring.Component]) -> None:
+        self.parts = parts
+        super().__init__(
+            {f"{name}_{port}": member
+             for name, part in parts.items() for port, member in part.signature.members.items()}
+        )  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        """Wiring."""
+        m = Module()
+        for name, part in self.parts.items():
+            m.submodules[name] = part
+            for port, member in part.signature.members.items():
+                inside, outside = getattr(part, port), getattr(self, f"{name}_{port}")
+                m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
+        return m
+
+
+__all__ = [
+    "Bench", "Driver", "Frozen", "Outputs", "Ports", "StreamPorts", "Together", "WithSums",
+    "simulate",
+]  # fmt: skip

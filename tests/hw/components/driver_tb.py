@@ -10,14 +10,14 @@ from cocotb.triggers import ReadOnly, RisingEdge
 from tests.hw.components.benches import Bench, Ports
 from tests.hw.components.table import BENCHES, FREEZABLE
 
-NAME = json.loads(os.environ["R2B_BENCH"])
-FREEZES = [False, True] if NAME in FREEZABLE else [False]
+NAMES = json.loads(os.environ["R2B_BENCHES"])
+RUNS = [(name, seed, False) for name in NAMES for seed in (1, 2) if name not in FREEZABLE or seed == 1]
+RUNS += [(name, seed, True) for name in NAMES for seed in (1, 2) if name in FREEZABLE]
 
 
-async def play(dut, bench: Bench):
+async def play(dut, handles, bench: Bench):
     """Give a cycle's inputs, send back its outputs."""
     ports = Ports(bench.dut)
-    handles = {name: getattr(dut, name) for name in [*ports.inputs, *ports.outputs]}
     inputs = next(bench.driver)
     while True:
         for name, bits in ports.encode(inputs).items():
@@ -32,15 +32,17 @@ async def play(dut, bench: Bench):
 
 
 @cocotb.test()
-@cocotb.parametrize(seed=[1, 2], frozen=FREEZES)
-async def driver_ends(dut, seed, frozen):
+@cocotb.parametrize((("name", "seed", "frozen"), RUNS))
+async def driver_ends(dut, name, seed, frozen):
     """No assertion of the driver fails."""
-    bench = BENCHES[NAME](seed, frozen)
+    bench = BENCHES[name](seed, frozen)
+    ports = Ports(bench.dut)
+    handles = {port: getattr(dut, f"{name}_{port}") for port in [*ports.inputs, *ports.outputs]}
     cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
-    for name in Ports(bench.dut).inputs:
-        getattr(dut, name).value = 0
+    for port in ports.inputs:
+        handles[port].value = 0
     dut.rst.value = 1
     for _ in range(2):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
-    await play(dut, bench)
+    await play(dut, handles, bench)

@@ -10,20 +10,34 @@ import pytest
 from amaranth.back import verilog
 
 from r2b.sim import cocotb_runner
+from tests.hw.components.benches import Together
 from tests.hw.components.table import BENCHES, FREEZABLE
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = Path(__file__).with_name("driver_tb.py")
+GROUPS = {
+    "datapath": ("bipolar_dot_33", "integer_dot_9", "array_binary", "array_real", "epilogue",
+                 "max_pool", "sinks", "vector_unit"),
+    "engines": ("control_binary", "control_real", "engine_binary", "engine_real",
+                "engine_streamed"),
+}  # fmt: skip
+"""Components that share a build."""
 
 
-@pytest.mark.parametrize("name", BENCHES)
-def test_component(name, tmp_path, monkeypatch, record_property):
-    """Two seeds, and where the component has an ``enable`` both again with random freezes."""
+def test_every_component_is_in_a_group():
+    """The table has no gaps."""
+    assert sorted(name for group in GROUPS.values() for name in group) == sorted(BENCHES)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_components(group, tmp_path, monkeypatch, record_property):
+    """Two seeds each; where the component has an ``enable`` one without and two with freezes."""
     monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])  # the simulation inherits it
-    dut = BENCHES[name](1, False).dut
-    text = verilog.convert(dut, name=name, emit_src=False, strip_internal_attrs=True)
-    built = cocotb_runner.build(text, name)
-    environment = {"R2B_BENCH": json.dumps(name)}
+    names = GROUPS[group]
+    dut = Together({name: BENCHES[name](1, False).dut for name in names})
+    text = verilog.convert(dut, name=group, emit_src=False, strip_internal_attrs=True)
+    built = cocotb_runner.build(text, group)
+    environment = {"R2B_BENCHES": json.dumps(names)}
     results = cocotb_runner.run(built, MODULE, tmp_path, environment=environment)
     record_property("cocotb_tests", results.count)
-    assert results.count == (4 if name in FREEZABLE else 2)
+    assert results.count == sum(3 if name in FREEZABLE else 2 for name in names)

@@ -1,0 +1,146 @@
+"""The default Plan of each device, and what is refused."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from r2b.backends.fpga.devices import DEVICES, device
+from r2b.backends.fpga.planner import (
+    DSP_LIMIT,
+    LUT_LIMIT,
+    default_parallelism,
+    estimate_luts,
+    make_plan,
+    parse_parallelism,
+)
+from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.plan import Plan
+from r2b.ir.errors import PlanError
+from tests.hw.programs import random_program
+
+PROGRAM = random_program(1)
+DEFAULTS = {
+    "ecp5-25f": (64, 16), "ecp5-45f": (64, 64), "ecp5-85f": (64, 64), "xc7a35t": (64, 16),
+    "xc7a100t": (64, 64), "xc7z020": (64, 64), "zu3eg": (64, 64), "zu7ev": (64, 64),
+}  # fmt: skip
+
+
+def test_the_devices_that_other_tools_lean_on():
+    """Names are fixed; every figure has its source."""
+    assert list(DEVICES) == list(DEFAULTS)
+    assert all(d.name == name and d.source for name, d in DEVICES.items())
+    assert device("zu7ev").dsps == 1728
+
+
+def test_unknown_device():
+    """The known ones are listed."""
+    text = f"^unknown device 'xc7'; known: {', '.join(DEFAULTS)}$"
+    with pytest.raises(PlanError, match=text):
+        make_plan(PROGRAM, "xc7")
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_default_parallelism(name):
+    """The largest power-of-two shape within the LUTs, and nothing larger fits."""
+    target = DEVICES[name]
+    p_in, p_out = default_parallelism(target)
+    assert estimate_luts(p_in, p_out, target) <= LUT_LIMIT * target.luts
+    for larger in ((2 * p_in, p_out), (p_in, 2 * p_out)):
+        if max(larger) <= 64:
+            assert estimate_luts(*larger, target) > LUT_LIMIT * target.luts
+    assert (p_in, p_out) == DEFAULTS[name]
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_default_plan(name):
+    """Legal, within the DSPs, at the usual clock, in the Program's width."""
+    target = DEVICES[name]
+    plan = make_plan(PROGRAM, name)
+    ProgramGeometry(PROGRAM, plan)
+    assert (plan.device, plan.clock_mhz) == (name, target.clock_mhz)
+    assert plan.act_bits == PROGRAM.act_bits
+    macs = plan.lanes * plan.mac_out
+    assert macs <= max(plan.lanes**2, min(128, DSP_LIMIT * target.dsps))
+    assert plan.tile_pixels == (32 if target.family == "ecp5" else 64)
+    assert plan.weights == "chip"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("64x64", (64, 64)), ("1x7", (1, 7)), (" 8X4 ", (8, 4)), ("03x3", (3, 3))]
+)
+def test_parse_parallelism(text, wanted):
+    """Any two positive integers."""
+    assert parse_parallelism(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "64", "x", "64x", "x64", "0x64", "64x0", "-1x4", "4x-1", "4x4x4", "axb", "1.5x2", "4 x 4",
+     "٣x٣", "64x64\n1"],
+)  # fmt: skip
+def test_no_parallelism(text):
+    """Zero, negative, no number: one message."""
+    wanted = (
+        "parallelism must be PINxPOUT with two positive integers, for example 64x64, not "
+        f"{text!r}"
+    )
+    with pytest.raises(PlanError, match=f"^{re.escape(wanted)}$"):
+        parse_parallelism(text)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 7), (12, 8), (64, 48), (128, 32)])
+@pytest.mark.parametrize("weights", ["chip", "stream"])
+def test_any_parallelism_is_legal(shape, weights):
+    """Lanes divide both sides; the Plan is built."""
+    plan = make_plan(PROGRAM, parallelism=shape, weights=weights)
+    assert (plan.p_in, plan.p_out) == shape
+    assert shape[0] % plan.lanes == shape[1] % plan.lanes == plan.mac_out % plan.lanes == 0
+    assert weights == "chip" or plan.weight_word == plan.mac_weight_word
+
+
+def test_changes_replace_parameters():
+    """Each by name; what depends on it follows."""
+    plan = make_plan(PROGRAM, "zu3eg", 123, (16, 16), lanes=2, tile_pixels=9, hop=3, gate_macs=5)
+    assert (plan.clock_mhz, plan.lanes, plan.tile_pixels) == (123.0, 2, 9)
+    assert (plan.hop, plan.gate_macs) == (3, 5)
+    assert isinstance(plan.clock_mhz, float)
+
+
+def test_unknown_parameters():
+    """All of them are named."""
+    with pytest.raises(PlanError, match=r"^unknown Plan parameter depth, voltage$"):
+        make_plan(PROGRAM, voltage=1, depth=2)
+
+
+def test_one_bus():
+    """Streamed weights of two widths."""
+    text = re.escape(
+        "streamed weights come over one bus: weight_word and mac_weight_word must be equal, not "
+        "32 and 64"
+    )
+    with pytest.raises(PlanError, match=f"^{text}$"):
+        make_plan(PROGRAM, weights="stream", weight_word=32, mac_weight_word=64)
+
+
+OUT_OF_RANGE = [
+    ("lanes", 3), ("lanes", -2), ("mac_out", 7), ("tile_pixels", -1), ("weight_word", -4),
+    ("mac_weight_word", 0), ("gate_macs", 0), ("line_words", 100), ("line_words", 1), ("hop", 0),
+    ("weights", "disk"), ("p_in", 5), ("p_out", 0), ("act_bits", 7),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_out_of_range(name, value):
+    """A Plan parameter that is illegal ends in a PlanError, which names it or what it breaks."""
+    with pytest.raises(PlanError):
+        make_plan(PROGRAM, parallelism=(8, 8), **{name: value})
+
+
+def test_the_plan_comes_back_from_its_text():
+    """With its memory map."""
+    plan = make_plan(PROGRAM)
+    assert Plan.from_json(plan.to_json()) == plan
+    assert plan.tensors
+    assert plan.signs

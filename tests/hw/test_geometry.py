@@ -1,0 +1,303 @@
+"""Tiles, steps, weight words and ranges against plain loops; what the generator does not build."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from r2b.hw.geometry import ProgramGeometry, ceil_div, pack
+from r2b.ir.errors import PlanError
+from r2b.ir.program import Affine, Identity, Pool, Saturate, Skip, Window
+from tests.hw.components.cases import SAME, Layer, make_geometry, tile_steps
+from tests.hw.components.strategies import networks
+
+
+def all_convs(core):
+    """Geometries of a network."""
+    return core.geometry.convs
+
+
+@settings(max_examples=40)
+@given(networks())
+def test_tiles_cover_every_output_once(core):
+    """Each (channel tile, output) once; a tile fits T and is whole rows or a segment of one."""
+    for conv in all_convs(core):
+        seen = []
+        for ko, tile in conv.tiles():
+            assert 1 <= tile.pixels <= conv.plan.tile_pixels
+            assert tile.rows == 1 or tile.cols == conv.cols
+            seen += [(ko, y, x) for y in range(tile.row, tile.row + tile.rows)
+                     for x in range(tile.col, tile.col + tile.cols)]  # fmt: skip
+        outputs = {(ko, y, x) for ko in range(conv.tiles_out)
+                   for y in range(conv.rows) for x in range(conv.cols)}  # fmt: skip
+        assert len(seen) == len(outputs)
+        assert set(seen) == outputs
+        tiles = [ko for ko, _ in conv.tiles()]
+        if conv.pixel_outer:
+            assert tiles == list(range(conv.tiles_out)) * len(list(conv.pixel_tiles()))
+            assert [at for ko, *at in seen if ko == 0] == sorted(at for ko, *at in seen if ko == 0)
+        else:
+            assert seen == sorted(seen)
+
+
+@settings(max_examples=40)
+@given(networks())
+def test_steps_are_the_valid_taps(core):
+    """Weight words and pixels of each step, and the flags at a tap's and a tile's ends."""
+    for conv in all_convs(core):
+        for _, tile in conv.tiles():
+            plain = [(word, len(at)) for word, at in tile_steps(conv, tile)]
+            steps = conv.steps(tile)
+            assert [(s.word, s.pixels) for s in steps] == plain
+            assert [s.first_of_tile for s in steps] == [i == 0 for i in range(len(steps))]
+            assert [s.last_of_tile for s in steps] == [i == len(steps) - 1 for i in range(len(steps))]
+            assert [s.new_tap for s in steps] == [i % conv.depth == 0 for i in range(len(steps))]
+            assert all(s.lookups == 0 for s in steps if not s.new_tap)
+
+
+def weight_of(conv, ko, step, out, lane):
+    """One weight, looked up the plain way; None where the lane is idle."""
+    weight = conv.conv.weight
+    channel = ko * conv.lanes_out + out
+    tap, kc = divmod(step, conv.depth)
+    value = kc * conv.lanes_in + lane
+    if channel >= conv.channels_out or value >= conv.values_per_tap:
+        return None
+    if conv.from_frame:
+        kx, c = divmod(value, conv.channels_in)
+        return int(weight[channel, c, tap, kx])
+    ky, kx = divmod(tap, weight.shape[3])
+    return int(weight[channel, value, ky, kx])
+
+
+@settings(max_examples=30)
+@given(networks())
+def test_weight_words(core):
+    """The image of the weight memory, unpacked bit by bit."""
+    for conv in all_convs(core):
+        width = conv.plan.weight_word if conv.binary else conv.plan.mac_weight_word
+        words = conv.weight_words()
+        assert len(words) == conv.tiles_out * conv.steps_per_tile * conv.load_words
+        assert all(0 <= word < 1 << width for word in words)
+        bits = conv.weight_bits
+        for ko in range(conv.tiles_out):
+            for step in range(conv.steps_per_tile):
+                taken = [words.pop(0) for _ in range(conv.load_words)]
+                vector = sum(word << (i * width) for i, word in enumerate(taken))
+                for out in range(conv.lanes_out):
+                    for lane in range(conv.lanes_in):
+                        field = vector >> (bits * (out * conv.lanes_in + lane)) & ((1 << bits) - 1)
+                        wanted = weight_of(conv, ko, step, out, lane)
+                        idle = 1 if conv.binary else 0
+                        assert field == (idle if wanted is None else wanted & ((1 << bits) - 1))
+
+
+@given(st.lists(st.integers(-128, 127), min_size=1, max_size=20))
+def test_pack(values):
+    """Fields of eight bits, lowest first."""
+    found = pack(np.array(values), 8, 0xFF)
+    assert [(found >> (8 * i) & 0xFF) for i in range(len(values))] == [v & 0xFF for v in values]
+    assert found >> (8 * len(values)) == 0
+
+
+@given(st.integers(-50, 50), st.integers(1, 9))
+def test_ceil_div(a, b):
+    """The smallest integer that is not below the quotient."""
+    assert (ceil_div(a, b) - 1) * b < a <= ceil_div(a, b) * b
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer("binary", (3, 4, 4), 2),
+        Layer("real", (3, 4, 4), 2),
+        Layer("frame", (2, 4, 4), 3, outer=True),
+        Layer("real", (3, 4, 4), 2, Window((1, 1)), Window((2, 2), (2, 2))),
+    ],
+)
+def test_acc_bounds(layer):
+    """Reached by the worst operands of each output channel, and by nothing more."""
+    conv = make_geometry([layer], seed=3).convs[0]
+    weight = conv.conv.weight.astype(int)
+    if conv.binary:
+        low, high = -weight[0].size, weight[0].size
+    else:
+        ends = np.array((-255, 255) if conv.from_frame else (-256, 255))
+        ends = ends * (4 if conv.presum is not None else 1)
+        sums = [[sum(max(e * w for e in ends) for w in row.ravel()) for row in weight],
+                [sum(min(e * w for e in ends) for w in row.ravel()) for row in weight]]  # fmt: skip
+        low, high = min(sums[1]), max(sums[0])
+    assert conv.acc_bounds == (low, high)
+
+
+# ------------------------------------------------------------------------- what is not supported
+
+PLACE = "stage0 at model.0"
+
+
+def refused(change, layer=None, **plan) -> str:
+    """The message for a Program whose first stage is changed."""
+    geometry = make_geometry([layer or Layer()], **plan)
+    program = geometry.program
+    stage = change(program.stages[0])
+    with pytest.raises(PlanError) as caught:
+        ProgramGeometry(replace(program, stages=(stage,)), geometry.plan)
+    return str(caught.value)
+
+
+def window(**changes):
+    """A change of the contraction's window."""
+    return lambda s: replace(s, contraction=replace(
+        s.contraction, window=replace(s.contraction.window, **changes)))  # fmt: skip
+
+
+REFUSED = {
+    "pool": (
+        lambda s: replace(s, contraction=Pool("in0", SAME, "max")), Layer(),
+        "contraction Pool (supported: BinaryConv, RealConv)",
+    ),
+    "identity": (
+        lambda s: replace(s, contraction=Identity("in0")), Layer(),
+        "contraction Identity (supported: BinaryConv, RealConv)",
+    ),
+    "groups": (
+        lambda s: replace(s, contraction=replace(s.contraction, groups=2)), Layer(),
+        "2 groups (supported: 1)",
+    ),
+    "padding": (
+        window(padding=(1, 1, 3, 1)), Layer(),
+        "padding (1, 1, 3, 1) leaves outputs without a valid tap",
+    ),
+    "epilogue": (
+        lambda s: replace(s, epilogue=s.epilogue[:1]), Layer(),
+        "epilogue Affine (supported: Affine, Saturate or Affine, Skip, Saturate)",
+    ),
+    "no epilogue": (
+        lambda s: replace(s, epilogue=()), Layer(),
+        "epilogue none (supported: Affine, Saturate or Affine, Skip, Saturate)",
+    ),
+    "signs": (
+        lambda s: replace(s, signs=s.signs * 2), Layer(),
+        "2 sign maps of one tensor (supported: 1)",
+    ),
+    "nothing": (
+        lambda s: replace(s, signs=(), tensor=None, sums=None), Layer(), "nothing is stored",
+    ),
+    "binary pool": (
+        lambda s: replace(s, pool=Window((2, 2), (2, 2))), Layer(),
+        "maximum over a window after a binary convolution",
+    ),
+    "skip": (
+        lambda s: replace(s, epilogue=(s.epilogue[0], Skip("t0"), s.epilogue[1])),
+        Layer("real", (3, 6, 7)), "skip add in a real convolution of a tensor",
+    ),
+    "presum": (
+        window(kernel=(3, 3)),
+        Layer("real", (3, 6, 7), 6, Window((1, 1)), Window((2, 2), (2, 2))),
+        "average pooling before other than an unpadded 1x1 convolution",
+    ),
+    "dilation": (
+        window(dilation=(2, 2)), Layer("frame", (3, 6, 7)),
+        "dilation 2 in the first convolution (supported: 1)",
+    ),
+    "wide pool": (
+        lambda s: replace(s, pool=Window((4, 4), (2, 2))), Layer("frame", (3, 6, 7)),
+        "max pooling (4, 4)/(2, 2) (supported: stride <= kernel <= stride + 1)",
+    ),
+    "sparse pool": (
+        lambda s: replace(s, pool=Window((2, 2), (3, 3))), Layer("frame", (3, 6, 7)),
+        "max pooling (2, 2)/(3, 3) (supported: stride <= kernel <= stride + 1)",
+    ),
+    "skip before pool": (
+        lambda s: replace(s, pool=Window((2, 2), (2, 2)),
+                          epilogue=(s.epilogue[0], Skip("t0"), s.epilogue[1])),
+        Layer("frame", (3, 6, 7)), "skip add before max pooling",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    """What is lacking, where, and the way out."""
+    change, layer, reason = REFUSED[name]
+    found = refused(change, layer)
+    assert found == f"the fpga target does not build:\n  {PLACE}: {reason}\n--target numpy does"
+
+
+def test_everything_is_named_at_once():
+    """All stages, and all that is wrong with one."""
+    geometry = make_geometry([Layer(), Layer(), Layer()])
+    program = geometry.program
+    first, second, third = program.stages
+    first = replace(first, signs=first.signs * 2, epilogue=(first.epilogue[1],))
+    third = replace(third, contraction=Identity("in2"))
+    with pytest.raises(PlanError) as caught:
+        ProgramGeometry(replace(program, stages=(first, second, third)), geometry.plan)
+    lines = str(caught.value).split("\n")
+    assert [line.split(":")[0].strip() for line in lines[1:-1]] == [
+        "stage0 at model.0", "stage0 at model.0", "stage2 at model.2",
+    ]  # fmt: skip
+
+
+def test_other_width():
+    """A Plan for other tensors."""
+    geometry = make_geometry([Layer()])
+    with pytest.raises(PlanError, match="^the Plan is for 12-bit tensors, the Program has 9$"):
+        ProgramGeometry(geometry.program, replace(geometry.plan, act_bits=12))
+
+
+POOLED = Layer("frame", (3, 6, 7), pool=Window((2, 2), (2, 2)))
+UNBUILDABLE = {
+    "narrow pooled tiles": (
+        POOLED, {"tile_pixels": 3},
+        r"stage0: max pooling needs tiles of 4 columns or more, not 3; raise tile_pixels",
+    ),
+    "line buffer": (
+        Layer("frame", (3, 9, 7)), {"line_words": 16},
+        r"stage0: the line buffer must hold three rows of tiles and the kernel, "
+        r"line_words \d+ or more, not 16",
+    ),
+    "windows that meet": (
+        Layer("frame", (3, 6, 7), 6, Window((1, 1)), pool=Window((2, 2), (1, 1), (1, 1, 0, 0))),
+        {}, None,
+    ),
+    "windows that end together": (
+        Layer("frame", (3, 6, 7), 6, Window((1, 1)), pool=Window((2, 2), (1, 1), (0, 0, 0, 1))),
+        {}, r"stage0: max pooling windows that end at the same position",
+    ),
+    "outputs without a tap": (
+        Layer("binary", (3, 1, 4), 2, Window((3, 3), (1, 1), (4, 1, 4, 1), (2, 1))),
+        {}, r"stage0: padding leaves outputs that see nothing of the input",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNBUILDABLE)
+def test_unbuildable(name):
+    """What does not fit the Plan or the generator, on a line of its own; what just fits passes."""
+    layer, plan, reason = UNBUILDABLE[name]
+    if reason is None:
+        make_geometry([layer], **plan)
+        return
+    with pytest.raises(PlanError, match=rf"^this Plan cannot be built:\n  {reason}$"):
+        make_geometry([layer], **plan)
+
+
+def test_all_that_does_not_fit_is_named():
+    """Every stage."""
+    wrong = [UNBUILDABLE["windows that end together"][0], Layer(), POOLED]
+    with pytest.raises(PlanError) as caught:
+        make_geometry(wrong, tile_pixels=3)
+    found = [line.split(":")[0].strip() for line in str(caught.value).split("\n")[1:]]
+    assert found == ["stage0", "stage0", "stage2"]
+
+
+def test_epilogue_kinds_are_the_supported_ones():
+    """The stages of these tests are legal ones."""
+    for layer in (Layer(), Layer(skip=True)):
+        kinds = [type(s) for s in make_geometry([layer]).convs[0].stage.epilogue]
+        assert kinds in ([Affine, Saturate], [Affine, Skip, Saturate])
