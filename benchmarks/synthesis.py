@@ -32,7 +32,7 @@ SCRIPTS = {
 CELLS = {
     "LUT": {"LUT4": 1, "LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT5": 1, "LUT6": 1, "CCU2C": 2},
     "LUT RAM": {"TRELLIS_DPR16X4": 1, "RAM32M": 1, "RAM64M": 1, "RAM32X1D": 1, "RAM64X1D": 1,
-                "RAM128X1D": 1, "RAM256X1D": 1},
+                "RAM128X1D": 1, "RAM256X1D": 1, "SRL16E": 1, "SRLC32E": 1},
     "FF": {"TRELLIS_FF": 1, "FDRE": 1, "FDSE": 1, "FDCE": 1, "FDPE": 1},
     "RAM18": {"DP16KD": 1, "RAMB18E1": 1, "RAMB36E1": 2, "RAMB18E2": 1, "RAMB36E2": 2},
     "DSP": {"MULT18X18D": 1, "DSP48E1": 1, "DSP48E2": 1},
@@ -55,7 +55,11 @@ def synthesize(source: Path, family: str, folder: Path) -> dict[str, int]:
             f"{source.name}: yosys inferred a latch:\n" + _lines(log, "Latch inferred")
         )
     stat = json.loads((folder / "stat.json").read_text())
-    return stat["design"]["num_cells_by_type"]
+    cells: dict[str, int] = stat["design"]["num_cells_by_type"]
+    latches = [cell for cell in cells if "LATCH" in cell.upper() or cell in ("LDCE", "LDPE")]
+    if latches:
+        raise SystemExit(f"the netlist holds latches: {', '.join(latches)}")
+    return cells
 
 
 def _lines(log: str, text: str) -> str:

@@ -61,7 +61,8 @@ def test_reset_in_mid_frame(digits, machine, cycle):
     np.testing.assert_array_equal(result.logits, logits(digits.program, frames))
 
 
-@pytest.mark.parametrize("length", [1, 100, 255, 257, 300])
+# the longest tail outlasts the whole run of its own frame
+@pytest.mark.parametrize("length", [1, 100, 255, 257, 300, 16_000])
 def test_wrong_length_gives_no_result_and_harms_no_other(digits, machine, length):
     _, simulator = machine
     frames = digits.frames[:3]
