@@ -114,11 +114,12 @@ def test_the_halving_shortcut_is_in_place(channels, wanted, pixels):
 
 
 def test_unsafe_ones_are_refused():
-    """A 3x3 window reads above what was written; several channel tiles read again."""
+    """A 3x3 window, several channel tiles that read again, one word too far."""
     wide = Layer("real", (2, 6, 6), 2, Window((3, 3), (1, 1), (1, 1, 1, 1)), outer=True)
     again = Layer("real", (2, 6, 6), 8, Window((1, 1)), outer=True)
-    for layer in (wide, again):
-        conv = make_geometry([layer], lanes=2, mac_out=2).convs[0]
+    far = Layer("real", (2, 1, 2), 4, Window((1, 1)), outer=True)
+    for layer, mac_out in ((wide, 2), (again, 2), (far, 4)):
+        conv = make_geometry([layer], lanes=2, mac_out=mac_out, tile_pixels=1).convs[0]
         assert not safe(conv)
         assert not writes_follow_reads(conv)
 

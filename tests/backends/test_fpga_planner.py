@@ -83,8 +83,7 @@ def test_parse_parallelism(text, wanted):
 def test_no_parallelism(text):
     """Zero, negative, no number: one message."""
     wanted = (
-        "parallelism must be PINxPOUT with two positive integers, for example 64x64, not "
-        f"{text!r}"
+        f"parallelism must be PINxPOUT with two positive integers, for example 64x64, not {text!r}"
     )
     with pytest.raises(PlanError, match=f"^{re.escape(wanted)}$"):
         parse_parallelism(text)

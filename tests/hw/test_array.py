@@ -24,7 +24,7 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("seed", range(3))
 def test_array(name, seed):
-    """Two banks, revisits in the next cycle, weights shifted meanwhile, drains from the first cycle."""
+    """Two banks, revisits in the next cycle, weights shifted meanwhile, drains at once."""
     dut = ContractionArray(SHAPES[name])
     simulate(Bench(dut, drive_array(dut, seed)))
 

@@ -39,7 +39,6 @@ def drive_generator(core, seed):
     rng = np.random.default_rng(seed)
     for conv, row in zip(core.geometry.convs, core.stages.rows, strict=True):
         yield {"d": row, "start": 1, "ready": 0, "rows_ready": conv.rows_in}
-        waited = 0
         for (ko, tile), last_tile in with_last(conv.tiles()):
             steps = conv.steps(tile)
             plain = list(cases.tile_steps(conv, tile))
@@ -48,13 +47,10 @@ def drive_generator(core, seed):
                 expected_wait = 1
                 if step.new_tap:
                     expected_wait = step.lookups + 2 + step.first_of_tile
-                wait = int(rng.integers(0, 4))
-                for waited in range(1, 1000):
+                for waited in range(1, expected_wait + 1):
                     outputs = yield {"start": 0, "ready": 0}
-                    if outputs["valid"]:
-                        break
-                assert waited == expected_wait
-                for _ in range(wait):
+                    assert outputs["valid"] == (waited == expected_wait)
+                for _ in range(int(rng.integers(0, 4))):
                     outputs = yield {}
                     assert outputs["valid"]
                 outputs = yield {"ready": 1}
@@ -91,24 +87,21 @@ def test_generator_against_geometry(core):
     simulate(Bench(dut, drive_generator(core, 1)))
 
 
-def drive_starved(core):
-    """Rows arrive one by one; the flag is there exactly while the first tile lacks some."""
-    conv, row = core.geometry.convs[0], core.stages.rows[0]
-    need = min(row["need_first"], conv.rows_in)
-    yield {"d": row, "start": 1, "ready": 0, "rows_ready": 0}
-    outputs = yield {"start": 0}
-    assert outputs["starved"]
-    for ready in range(conv.rows_in + 1):
-        outputs = yield {"rows_ready": ready} if ready < need else {"rows_ready": conv.rows_in}
-        if ready > 0:  # the generator alone goes on: only the engine's enable holds it
-            return
-
-
-def test_starved_in_the_tile_state():
-    """A stage of the frame says so in the cycle in which it looks for its rows."""
+@pytest.mark.parametrize("lacking", [0, 1, 2])
+def test_starved(lacking):
+    """A stage of the frame says so exactly where its first tile lacks a row."""
     core = mixed()
+    conv, row = core.geometry.convs[0], core.stages.rows[0]
+    # the lowest row that the first tile's last tap reads
+    need = (conv.tile_rows - 1) * 2 + 5 - 2
     dut = StepGenerator(core.stages.layout, core.taps, 2, core.address_width, 8)
-    simulate(Bench(dut, drive_starved(core)))
+
+    def drive():
+        yield {"d": row, "start": 1, "ready": 0, "rows_ready": need - lacking}
+        outputs = yield {"start": 0}
+        assert outputs["starved"] == (lacking > 0)
+
+    simulate(Bench(dut, drive()))
 
 
 # -------------------------------------------------------------------------------------- drain alone
@@ -149,26 +142,28 @@ def drive_drain(dut, core, binary, seed):
         bank = (bank + len(sizes)) % 2
 
 
+def make_drain(binary):
+    """The drain of an engine of the mixed network."""
+    core = mixed()
+    engine = core.engines[binary]
+    groups = engine.array.lanes_out // engine.lanes
+    return Drain(core.stages.layout, engine.lanes, core.address_width, engine.array.depth, groups,
+                 engine.sign_banks, engine.flush)  # fmt: skip
+
+
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("seed", range(2))
 def test_drain(binary, seed):
     """Addresses, groups, sign banks, order, hold, flush."""
-    core = mixed()
-    engine = core.engines[binary]
-    dut = Drain(core.stages.layout, engine.lanes, core.address_width, engine.array.depth,
-                engine.array.lanes_out // engine.lanes, engine.sign_banks, engine.flush)  # fmt: skip
-    simulate(Bench(dut, drive_drain(dut, core, binary, seed)))
+    dut = make_drain(binary)
+    simulate(Bench(dut, drive_drain(dut, mixed(), binary, seed)))
 
 
 def test_nothing_starts_while_held():
     """A gate that is not ready stops the drain before its first request."""
-    core = mixed()
-    engine = core.engines[True]
-    dut = Drain(core.stages.layout, engine.lanes, core.address_width, engine.array.depth,
-                engine.array.lanes_out // engine.lanes, engine.sign_banks, engine.flush)  # fmt: skip
 
     def drive():
-        yield {"d": core.stages.rows[1], "start": 1, "hold": 1, "full": 3}
+        yield {"d": mixed().stages.rows[1], "start": 1, "hold": 1, "full": 3}
         for _ in range(30):
             outputs = yield {"start": 0}
             assert not outputs["o"]["valid"]
@@ -176,4 +171,4 @@ def test_nothing_starts_while_held():
         outputs = yield {}
         assert outputs["o"]["valid"]
 
-    simulate(Bench(dut, drive()))
+    simulate(Bench(make_drain(True), drive()))

@@ -43,7 +43,7 @@ class Traffic:
     def drive(self, seed: int, limit: int):
         """Send everything, then wait until nothing has been going on for a while."""
         rng = np.random.default_rng(seed)
-        waiting, wait, idle, ended = 0, None, 0, False
+        wait, idle, ended = None, 0, False
         for _ in range(limit):
             inputs = {"run": 1, "valid": 0, "space": int(rng.random() >= self.busy_output)}
             if self.pixels:
@@ -63,7 +63,6 @@ class Traffic:
                 wait = None
             elif wait:
                 wait -= 1
-            waiting += 1
             idle = 0 if self.pixels or outputs["busy"] else idle + 1
             if idle > 300:
                 return

@@ -53,9 +53,10 @@ def test_steps_are_the_valid_taps(core):
             plain = [(word, len(at)) for word, at in tile_steps(conv, tile)]
             steps = conv.steps(tile)
             assert [(s.word, s.pixels) for s in steps] == plain
-            assert [s.first_of_tile for s in steps] == [i == 0 for i in range(len(steps))]
-            assert [s.last_of_tile for s in steps] == [i == len(steps) - 1 for i in range(len(steps))]
-            assert [s.new_tap for s in steps] == [i % conv.depth == 0 for i in range(len(steps))]
+            places = range(len(steps))
+            assert [s.first_of_tile for s in steps] == [i == 0 for i in places]
+            assert [s.last_of_tile for s in steps] == [i == len(steps) - 1 for i in places]
+            assert [s.new_tap for s in steps] == [i % conv.depth == 0 for i in places]
             assert all(s.lookups == 0 for s in steps if not s.new_tap)
 
 
@@ -246,7 +247,7 @@ def test_everything_is_named_at_once():
 def test_other_width():
     """A Plan for other tensors."""
     geometry = make_geometry([Layer()])
-    with pytest.raises(PlanError, match="^the Plan is for 12-bit tensors, the Program has 9$"):
+    with pytest.raises(PlanError, match=r"^the Plan is for 12-bit tensors, the Program has 9$"):
         ProgramGeometry(geometry.program, replace(geometry.plan, act_bits=12))
 
 

@@ -49,7 +49,7 @@ def test_stages_one_after_another(seed):
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("extent", range(3, 12))
 def test_pool_entries(stride, overlap, padding, extent):
-    """Every window opens once, closes once at its last position, and windows meet as the table says."""
+    """Every window opens once, and closes once, at its last position."""
     kernel = stride + overlap
     padding = min(padding, (kernel - 1) // 2)  # more would let two windows close at one position
     outputs = (extent + 2 * padding - kernel) // stride + 1

@@ -37,6 +37,8 @@ class FramePlay:
     def inputs(self, ready: int) -> dict:
         """A pixel, perhaps; rows given back; the frame given back when it was all there."""
         self.offered = bool(self.sent) and (self.offered or self.rng.random() < 0.7)
+        if self.rng.random() < 0.05:
+            self.freed = max(self.freed, self.checked - 1)
         release = ready == self.p.rows and self.checked == ready and self.rng.random() < 0.3
         payload = {}
         if self.offered:
@@ -70,8 +72,6 @@ class FramePlay:
                 wanted = (pixels - np.array(p.zero_point)).ravel()
                 np.testing.assert_array_equal(words[: len(wanted)], wanted)
         self.checked = ready
-        if self.rng.random() < 0.5:
-            self.freed = max(self.freed, ready - 1)
 
 
 def drive(play: FramePlay, frames: int):
@@ -102,7 +102,7 @@ def drive(play: FramePlay, frames: int):
 def test_frames(name, channels, lanes, words):
     """Channels below, at and above the lanes; a line buffer of the whole frame, and of few rows."""
     zero = tuple(range(100, 100 + channels))
-    params = FrameParams(channels, 5, 6, lanes, words, zero)
+    params = FrameParams(channels, 9, 6, lanes, words, zero)
     play = FramePlay(params, LENGTHS[name], seed=words)
     simulate(Bench(StreamPorts(FrameInput(params, 10)), drive(play, len(LENGTHS[name]))))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 
 from r2b.hw.geometry import ceil_div
 from r2b.hw.walker import TileWalker
+from r2b.ir.program import Window
 from tests.hw.components.benches import Bench, simulate
-from tests.hw.components.cases import source_base
+from tests.hw.components.cases import Layer, make_params, source_base
 from tests.hw.components.strategies import networks
 
 
@@ -48,6 +50,18 @@ def drive(core):
                 outputs = yield {"start": 0, "step": step}
                 found = outputs["o"]
                 assert {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4, 5])
+@pytest.mark.parametrize("tile_pixels", [3, 5, 20])
+def test_frame(lanes, tile_pixels):
+    """Segments of a row of the frame: every phase, wrapping into the next word."""
+    window = Window((3, 3), (2, 1), (1, 1, 1, 1))
+    layers = [Layer("frame", (3, 8, 11), 9, window)]
+    sizes = {"lanes": lanes, "p_in": lanes, "p_out": lanes, "mac_out": lanes}
+    core = make_params(layers, tile_pixels=tile_pixels, line_words=512, **sizes)
+    dut = TileWalker(core.stages.layout, lanes, core.address_width)
+    simulate(Bench(dut, drive(core)))
 
 
 @settings(max_examples=40)

@@ -12,7 +12,7 @@ from tests.hw.components.table import MIXED
 
 
 def drive_buffer(words, seed, fill_rate, read_rate):
-    """Segments of random sizes: each is read whole, in random order, while the next one is filled."""
+    """Segments of random sizes, each read in random order while the next one is filled."""
     rng = np.random.default_rng(seed)
     sizes = [int(n) for n in rng.integers(1, words + 1, 12)]
     segments = [rng.integers(0, 1 << 16, size).tolist() for size in sizes]

@@ -4,7 +4,7 @@ import random
 
 import cocotb
 from cocotb.triggers import ReadOnly, RisingEdge
-from support import StabilityMonitor, cycles, pauses, settings, start_clock
+from support import StabilityMonitor, cycles, pauses, settings, start_clock, until
 
 CLASSES = settings()["classes"]
 
@@ -57,12 +57,7 @@ class Bench:
 
     async def space(self):
         """Wait for room."""
-        while True:
-            await ReadOnly()
-            if self.dut.space.value == 1:
-                await RisingEdge(self.dut.clk)
-                return
-            await RisingEdge(self.dut.clk)
+        await until(self.dut.clk, lambda: self.dut.space.value == 1)
 
     async def write(self, result, gaps):
         """A result without asking again, with gaps between its logits."""
@@ -107,8 +102,7 @@ async def results_leave_whole_and_in_order(dut, share, gaps, seed):
     results = bench.results(30)
     for result in results:
         await bench.write(result, gaps)
-    while len(bench.taken) < 30 * CLASSES:
-        await RisingEdge(dut.clk)
+    await until(dut.clk, lambda: len(bench.taken) >= 30 * CLASSES)
     await cycles(dut.clk, 40)
     assert bench.taken == expected(results)
     assert share < 0.5 or bench.monitor.waits > 20

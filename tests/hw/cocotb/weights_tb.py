@@ -5,7 +5,7 @@ import random
 import cocotb
 from cocotb.triggers import ReadOnly, RisingEdge
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSource
-from support import cycles, pauses, settings, start_clock
+from support import cycles, pauses, settings, start_clock, until
 
 SEGMENTS = settings()["segments"]
 ENGINES = ("real", "binary")
@@ -51,12 +51,7 @@ class Bench:
     async def use(self, binary, words, slow):
         """One segment: wait for it, read all of it in random order, close it."""
         dut, name = self.dut, ENGINES[binary]
-        while True:
-            await ReadOnly()
-            there = getattr(dut, f"{name}_available").value == 1
-            await RisingEdge(dut.aclk)
-            if there:
-                break
+        await until(dut.aclk, lambda: getattr(dut, f"{name}_available").value == 1)
         for index in self.draw.sample(range(len(words)), len(words)):
             getattr(dut, f"{name}_addr").value = index
             await RisingEdge(dut.aclk)

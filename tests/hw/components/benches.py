@@ -150,7 +150,7 @@ class WithSums(wiring.Component):
 
 
 class StreamPorts(wiring.Component):
-    """A component whose input stream ``stream`` becomes the ports ``i``, ``valid`` and ``ready``."""
+    """A component whose input stream ``stream`` becomes the ports ``i``, ``valid``, ``ready``."""
 
     def __init__(self, inner: wiring.Component, stream: str = "i") -> None:
         self.inner, self.stream = inner, stream

@@ -9,8 +9,8 @@ import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from r2b.hw.params import CoreParams, core_params
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry, Tile, ceil_div
+from r2b.hw.params import CoreParams, core_params
 from r2b.hw.plan import Plan
 from r2b.ir.arith import bounds
 from r2b.ir.errors import Location
@@ -320,10 +320,19 @@ def expected_requests(conv: ConvGeometry, bank: int = 0) -> list[Request]:
             for group in range(conv.tile_groups(ko)):
                 channel = ko * per_tile + group
                 requests.append(
-                    Request((number + bank) % 2, index, group, channel, place * conv.groups + channel,
-                            place * sign_words + channel // banks, channel % banks, row, col,
-                            (row, col) == (0, 0))
-                )  # fmt: skip
+                    Request(
+                        bank=(number + bank) % 2,
+                        index=index,
+                        group=group,
+                        channel=channel,
+                        fm=place * conv.groups + channel,
+                        sm=place * sign_words + channel // banks,
+                        sm_bank=channel % banks,
+                        row=row,
+                        col=col,
+                        first=(row, col) == (0, 0),
+                    )
+                )
     return requests
 
 

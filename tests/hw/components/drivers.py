@@ -9,10 +9,10 @@ import numpy as np
 
 from r2b.hw import epilogue, pool, sinks
 from r2b.hw.array import ArrayParams, ContractionArray, drain_layout
-from r2b.hw.params import CoreParams
 from r2b.hw.drain import request_layout
 from r2b.hw.epilogue import Epilogue
 from r2b.hw.geometry import ConvGeometry
+from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
 from r2b.hw.popcount import BipolarDot, IntegerDot
 from r2b.hw.sinks import Sinks
@@ -124,9 +124,15 @@ class ArrayPlay:
         self.now = start
         for place, index in enumerate(range(everything) if everything else order):
             values = self._operands(count)
-            sample = {"valid": 1, "load": place == 0, "first": index not in touched, "bank": bank,
-                      "index": index, "count": count, "data": lanes_bits(values, p.a_width)}  # fmt: skip
-            self.inputs[self.now]["i"] = sample
+            self.inputs[self.now]["i"] = {
+                "valid": 1,
+                "load": place == 0,
+                "first": index not in touched,
+                "bank": bank,
+                "index": index,
+                "count": count,
+                "data": lanes_bits(values, p.a_width),
+            }
             dot = self._dot(weight, values, count)
             sums[index] = dot + (sums[index] if index in touched else 0)
             touched.add(index)
@@ -215,8 +221,8 @@ def layouts(core: CoreParams, conv: ConvGeometry):
     """Layouts of a request and of a token."""
     array = core.engines[conv.binary].array
     lanes = core.geometry.plan.lanes
-    request = request_layout(core.stages.layout, core.address_width, array.depth,
-                             max(e.array.lanes_out for e in core.engines.values()) // lanes)  # fmt: skip
+    groups = max(engine.array.lanes_out for engine in core.engines.values()) // lanes
+    request = request_layout(core.stages.layout, core.address_width, array.depth, groups)
     return request, epilogue.token_layout(request)
 
 
@@ -247,6 +253,11 @@ class EpilogueModel:
         return [self._value(request.channel * self.lanes + i, *v)
                 for i, v in enumerate(zip(acc, skip, strict=True))]  # fmt: skip
 
+    def knot(self, request: Request, lane: int) -> int:
+        """Where a lane's slope changes."""
+        channel = request.channel * self.lanes + lane
+        return int(self.step.knot[channel]) if channel < self.conv.channels_out else 0
+
     def _value(self, channel: int, acc: int, skip: int) -> int | None:
         step = self.step
         if channel >= self.conv.channels_out:
@@ -270,8 +281,12 @@ def drive_epilogue(dut: Epilogue, core: CoreParams, seed: int):
         skips = signed_values(rng, p.value_width, (core.fm_words, lanes))
         requests = schedule(rng, expected_requests(conv))
         width = p.acc_width if rng.random() < 0.5 else 10  # small sums do not saturate
-        sums = signed_values(rng, width, (max(requests) + 1, lanes)).tolist()
         model = EpilogueModel(conv, lanes, gates)
+        sums = signed_values(rng, width, (max(requests) + 1, lanes)).tolist()
+        for cycle, request in requests.items():
+            if rng.random() < 0.3:  # the knot itself, one below, one above
+                sums[cycle] = [model.knot(request, i) + int(rng.integers(-1, 2))
+                               for i in range(lanes)]  # fmt: skip
         gate_at, skip_at = 0, [0, 0]
         for cycle in range(max(requests) + epilogue.LATENCY + 1):
             request = requests.get(cycle)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from r2b.hw.params import CoreParams
 from r2b.hw.geometry import ConvGeometry
+from r2b.hw.params import CoreParams
 from r2b.hw.timing import START, conv_cycles
 from r2b.hw.vector import MEAN_FLUSH, VectorParams
 from r2b.ir import kernels
@@ -92,7 +92,7 @@ def segments(conv: ConvGeometry) -> tuple[list[int], list[int]]:
         count += conv.load_words * len(list(cases.tile_steps(conv, tile)))
         channel_tiles.append(0 if conv.pixel_outer else ko)
         ends.append(count)
-    last = {ko: end for ko, end in zip(channel_tiles, ends, strict=True)}
+    last = dict(zip(channel_tiles, ends, strict=True))
     closes = [end - 1 for end in last.values()]
     return [0, *(end + 1 for end in closes[:-1])], closes
 

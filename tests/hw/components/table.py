@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import cache, partial
 
 from r2b.hw.array import ArrayParams, ContractionArray
-from r2b.hw.params import CoreParams
 from r2b.hw.drain import request_layout
 from r2b.hw.engine import Engine, EngineControl
 from r2b.hw.epilogue import Epilogue
+from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
 from r2b.hw.popcount import BipolarDot, IntegerDot
 from r2b.hw.sinks import Sinks
