@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from r2b.ir.errors import PlanError
+from r2b.ir.program import Program
 
 PLAN_VERSION = 1
 WEIGHT_SOURCES = ("chip", "stream")
@@ -113,10 +114,37 @@ class Plan:
         odd = sorted(known.symmetric_difference(content) - {"hop"})
         if odd:
             raise PlanError(f"plan.json lacks or does not know: {', '.join(odd)}")
+        _check_types(content)
         content["pixel_outer"] = tuple(content["pixel_outer"])
         return cls(**content)
+
+    def require_placed(self, program: Program) -> None:
+        """PlanError unless every tensor and sign map of the Program has a place."""
+        missing = sorted({*program.tensors, *program.sign_shapes} - {*self.tensors, *self.signs})
+        if missing:
+            raise PlanError(f"the Plan has no place for {', '.join(missing)}; compile again")
 
     @classmethod
     def read(cls, path: Path) -> Plan:
         """The Plan in a file."""
         return cls.from_json(path.read_text())
+
+
+def _check_types(content: dict[str, Any]) -> None:
+    """PlanError for the first value of a parsed Plan that is not of its kind."""
+    for name, value in content.items():
+        good = {
+            "device": isinstance(value, str),
+            "weights": isinstance(value, str),
+            "clock_mhz": isinstance(value, int | float),
+            "pixel_outer": isinstance(value, list) and all(isinstance(v, str) for v in value),
+            "tensors": _is_map(value),
+            "signs": _is_map(value),
+        }.get(name, isinstance(value, int))
+        if not good:
+            raise PlanError(f"plan.json: {name} cannot be {value!r}")
+
+
+def _is_map(value: object) -> bool:
+    """Whether a parsed value is a memory map: words that are not negative."""
+    return isinstance(value, dict) and all(isinstance(v, int) and v >= 0 for v in value.values())

@@ -63,6 +63,8 @@ def _unsupported_real(
         plain = conv.window.kernel == (1, 1) and conv.window.stride == (1, 1)
         if not plain or any(conv.presum.padding) or any(conv.window.padding):
             yield f"{place}: average pooling before other than an unpadded 1x1 convolution"
+    if conv.source == FRAME and not all(0 <= zero <= 255 for zero in conv.zero_point.tolist()):
+        yield f"{place}: zero points {conv.zero_point.tolist()} (supported: 0 to 255)"
     if conv.source == FRAME and conv.window.dilation[1] != 1:
         yield f"{place}: dilation {conv.window.dilation[1]} in the first convolution (supported: 1)"
     if stage.pool is not None:

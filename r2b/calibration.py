@@ -59,5 +59,5 @@ def load_array(path: Path) -> object:
         return np.load(path, allow_pickle=False)
     except OSError as error:
         raise CalibrationError(f"cannot be read: {error.strerror or error}; {WAY_OUT}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise CalibrationError(f"this is no .npy file of numbers; {WAY_OUT}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def read_frames(path: Path) -> npt.NDArray[np.uint8]:
         frames: object = np.load(path, allow_pickle=False)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; {wanted}") from None
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile):
         raise UserError(f"{path} is no array that NumPy can read; {wanted}") from None
     if not isinstance(frames, np.ndarray):
         raise UserError(f"{path} is an archive; {wanted}")

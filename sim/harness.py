@@ -341,6 +341,7 @@ def read_compiled(folder: Path) -> Compiled:
         )
     try:
         program, plan = load(folder), Plan.read(folder / "plan.json")
+        plan.require_placed(program)
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError(f"{folder} cannot be read: {error}") from None
     return Compiled(program, plan, sources)

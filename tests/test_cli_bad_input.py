@@ -246,6 +246,22 @@ def test_frames_in_an_archive(refused):
     assert "not a NpzFile; give a NumPy array" in refused(MODEL, "--calibrate", "frames.npz")
 
 
+def test_frames_whose_header_promises_too_much(refused):
+    header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 45, *SHAPE)}
+    with Path("frames.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    assert "no .npy file of numbers" in refused(MODEL, "--calibrate", "frames.npy")
+
+
+def test_array_beyond_the_device(refused):
+    message = refused(MODEL, "--parallelism", "99999x99999")
+    assert "choose a smaller --parallelism or a larger --device" in message
+
+
+def test_mean_of_pixels(refused):
+    assert "mean must lie in 0..1" in refused(MODEL, "--mean", "123.675")
+
+
 def test_no_frames_file(refused):
     message = refused(MODEL, "--calibrate", "frames.npy")
     assert message.startswith("frames.npy: cannot be read: No such file or directory; give uint8")

@@ -45,6 +45,7 @@ def make_plan(
     """
     target = device(device_name)
     p_in, p_out = parallelism or default_parallelism(target)
+    _check_fit(p_in, p_out, target)
     lanes = changes.get("lanes") or _lanes(p_in, p_out)
     mac_out = changes.get("mac_out") or _mac_out(lanes, target)
     streamed = changes.get("weights") == "stream"
@@ -83,6 +84,15 @@ def with_memory_map(program: Program, plan: Plan) -> Plan:
         )
     ProgramGeometry(program, plan)
     return plan
+
+
+def _check_fit(p_in: int, p_out: int, target: Device) -> None:
+    needed = estimate_luts(p_in, p_out, target)
+    if needed > target.luts:
+        raise PlanError(
+            f"an array of {p_in}x{p_out} needs about {needed:,.0f} LUTs, {target.name} has "
+            f"{target.luts:,}; choose a smaller --parallelism or a larger --device"
+        )
 
 
 def default_parallelism(target: Device) -> tuple[int, int]:

@@ -34,6 +34,11 @@ class Preprocessing:
         mean, std = (self._per_channel(name, channels) for name in ("mean", "std"))
         if np.any(std <= 0):
             raise CalibrationError(f"std must be positive, not {self.std}")
+        if np.any((mean < 0) | (mean > 1)):
+            raise CalibrationError(
+                f"mean must lie in 0..1, where x / 255 does, not {self.mean}; a mean of pixels in "
+                "0..255 is to be divided by 255 (std too)"
+            )
         return 1 / (255 * std), -mean / std
 
     def _per_channel(self, name: str, channels: int) -> FloatArray:
