@@ -132,9 +132,10 @@ class WeightFeeder(wiring.Component):
     Members
     -------
     i : In(weight_stream)
-    binary, real : Out
-        Whose turn it is, with the word and whether it completes the segment.
-    binary_ready, real_ready : In(1)
+    word, valid, last : Out
+        The word, whose it is (bit 0: real engine, bit 1: binary), whether it completes a segment.
+    ready : In(2)
+        Per engine.
     misplaced : Out(1)
         Pulse: ``last`` came early, or did not come with the frame's last word.
     """

@@ -16,8 +16,8 @@ from r2b.ir.program import Program, RealConv
 LUT_LIMIT = 0.7
 DSP_LIMIT = 0.6
 """Share of a device that the default Plan may use; the DSP share is the MAC array's."""
-LARGEST = 64
-"""Largest default P_in and P_out."""
+LARGEST_LEGAL = 1024
+"""Largest P_in and P_out that are taken at all; larger ones fit no device in the table."""
 
 
 def parse_parallelism(text: str) -> tuple[int, int]:
@@ -40,12 +40,16 @@ def make_plan(
 ) -> Plan:
     """A Plan for ``program``; ``changes`` replace single parameters.
 
-    Without ``parallelism`` the largest powers of two up to 64 x 64 whose estimated LUTs fit.
-    Raises PlanError where nothing fits or a change is illegal.
+    Without ``parallelism`` the largest powers of two up to 64 x 64 whose estimated LUTs fit; block
+    RAM and DSPs are not compared with the device's. Raises PlanError where a change is illegal.
     """
     target = device(device_name)
     p_in, p_out = parallelism or default_parallelism(target)
-    _check_fit(p_in, p_out, target)
+    if max(p_in, p_out) > LARGEST_LEGAL:
+        raise PlanError(
+            f"an array of {p_in}x{p_out} is beyond what r2b builds ({LARGEST_LEGAL} each way); "
+            "choose a smaller --parallelism"
+        )
     lanes = changes.get("lanes") or _lanes(p_in, p_out)
     mac_out = changes.get("mac_out") or _mac_out(lanes, target)
     streamed = changes.get("weights") == "stream"
@@ -86,15 +90,6 @@ def with_memory_map(program: Program, plan: Plan) -> Plan:
     return plan
 
 
-def _check_fit(p_in: int, p_out: int, target: Device) -> None:
-    needed = estimate_luts(p_in, p_out, target)
-    if needed > target.luts:
-        raise PlanError(
-            f"an array of {p_in}x{p_out} needs about {needed:,.0f} LUTs, {target.name} has "
-            f"{target.luts:,}; choose a smaller --parallelism or a larger --device"
-        )
-
-
 def default_parallelism(target: Device) -> tuple[int, int]:
     """Largest P_in x P_out, powers of two up to 64 x 64, within the device's LUTs."""
     shapes = [(2**i, 2**j) for i in range(7) for j in range(7)]
@@ -103,7 +98,7 @@ def default_parallelism(target: Device) -> tuple[int, int]:
 
 
 def estimate_luts(p_in: int, p_out: int, target: Device) -> float:
-    """LUTs of the array and a base, from measured processing elements (docs/hardware.md)."""
+    """LUTs of the array and a base: a processing element's as synthesized by yosys, rounded."""
     if target.family == "ecp5":
         return p_out * (3.45 * p_in + 68) + 12_000
     return p_out * (2.0 * p_in + 36) + 10_000

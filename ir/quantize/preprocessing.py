@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from r2b.ir.errors import CalibrationError
 
+MIN_STD = 1e-6
+"""Smallest standard deviation; its inverse is the largest."""
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -32,8 +35,8 @@ class Preprocessing:
         if self.raw:
             return np.ones(channels), np.zeros(channels)
         mean, std = (self._per_channel(name, channels) for name in ("mean", "std"))
-        if np.any(std <= 0):
-            raise CalibrationError(f"std must be positive, not {self.std}")
+        if np.any((std < MIN_STD) | (std > 1 / MIN_STD)):
+            raise CalibrationError(f"std must be positive and of sane size, not {self.std}")
         if np.any((mean < 0) | (mean > 1)):
             raise CalibrationError(
                 f"mean must lie in 0..1, where x / 255 does, not {self.mean}; a mean of pixels in "

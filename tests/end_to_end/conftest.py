@@ -12,9 +12,10 @@ import torch
 from r2b.backends.fpga.emit import emit_verilog
 from r2b.frontend.importer import import_module
 from r2b.hw.plan import Plan
+from r2b.ir.graph import Graph
 from r2b.ir.passes.canonicalize import canonicalize
 from r2b.ir.program import Program
-from r2b.ir.quantize import quantize
+from r2b.ir.quantize import CalibrationReport, quantize
 from r2b.sim.harness import Simulator, Streams
 from r2b.train import checkpoint
 
@@ -23,9 +24,12 @@ DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
 @dataclass(frozen=True)
 class Digits:
-    """The Program of the shipped checkpoint, and its held-out frames."""
+    """The shipped checkpoint's network, Graph and Program, and its held-out frames."""
 
+    network: torch.nn.Module
+    graph: Graph
     program: Program
+    report: CalibrationReport
     frames: np.ndarray
     labels: np.ndarray
 
@@ -35,9 +39,10 @@ def digits() -> Digits:
     loaded = checkpoint.load(DIGITS / "digits.pt")
     network = checkpoint.module(loaded)
     graph = canonicalize(import_module(network, torch.zeros(1, *loaded.calibration.shape[1:])))
-    program, _ = quantize(graph, loaded.calibration)
+    program, report = quantize(graph, loaded.calibration)
     frames = np.load(DIGITS / "test_frames.npy")
-    return Digits(program, frames, np.load(DIGITS / "test_labels.npy"))
+    labels = np.load(DIGITS / "test_labels.npy")
+    return Digits(network, graph, program, report, frames, labels)
 
 
 @pytest.fixture(scope="session")

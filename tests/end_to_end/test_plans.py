@@ -27,7 +27,7 @@ PLANS = {
 @pytest.mark.parametrize("changes", PLANS.values(), ids=PLANS)
 def test_plan_is_bit_exact_and_predicted(digits, accelerator, changes):
     plan = make_plan(digits.program, **changes)
-    frames = digits.frames[:4]
+    frames = digits.frames[:8]
     found = verify(accelerator(digits.program, plan), digits.program, plan, frames)
     assert found.report.total == 0, found.report.first
     geometry = ProgramGeometry(digits.program, plan)
