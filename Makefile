@@ -23,7 +23,7 @@ check: .venv/test.stamp
 	$(BIN)/ruff format --check .
 
 types: .venv/test.stamp
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
 contracts: .venv/test.stamp
 	$(BIN)/lint-imports
