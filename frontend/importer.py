@@ -214,12 +214,13 @@ def _owner(origin: str) -> Location | None:
 def _compute(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     arguments = fx.map_arg((node.args, dict(node.kwargs)), lambda source: values[source])
     with torch.no_grad():
-        return node.target(*arguments[0], **arguments[1])  # pyright: ignore
+        return node.target(*arguments[0], **arguments[1])  # pyright: ignore[reportCallIssue]
 
 
 def bind(node: fx.Node) -> dict[str, Any]:
     """Arguments of an ATen node by the names of its schema, defaults filled in."""
-    parameters = node.target._schema.arguments  # pyright: ignore
+    target: Any = node.target
+    parameters = target._schema.arguments
     bound = {
         parameter.name: parameter.default_value
         for parameter in parameters

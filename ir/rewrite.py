@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from r2b.ir.graph import Graph, Node
-from r2b.ir.ops import Constant, Expand, FloatArray, Op, Reshape
+from r2b.ir.ops import Constant, FloatArray, Op, Reshape
 from r2b.ir.passes.infrastructure import Pass
 
 
@@ -77,8 +77,3 @@ def through_views(graph: Graph, node: Node, views: tuple[type[Op], ...] = (Resha
     while isinstance(node.op, views):
         node = graph.operands(node.name)[0]
     return node
-
-
-def through_expand(graph: Graph, node: Node) -> Node:
-    """Go from an expanded value to what was expanded."""
-    return through_views(graph, node, (Expand,))

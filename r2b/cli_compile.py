@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from r2b import __version__
-from r2b.console import DIFFERENT, Reporter, exit_statuses
+from r2b.console import DIFFERENT, Reporter, exit_statuses, termination
 
 if TYPE_CHECKING:
     from r2b.compile import Result
@@ -198,9 +198,11 @@ def with_default_value(arguments: Sequence[str], option: str, default: str) -> l
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = with_default_value(given, "--verify", DEFAULT_VERIFY)
     try:
-        app(args=with_default_value(arguments, "--verify", DEFAULT_VERIFY), prog_name="r2b-compile")
+        with termination():
+            app(args=arguments, prog_name="r2b-compile")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0

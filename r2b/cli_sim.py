@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from r2b import __version__
-from r2b.console import DIFFERENT, Reporter, exit_statuses
+from r2b.console import DIFFERENT, Reporter, exit_statuses, termination
 from r2b.ir.errors import OutputError, UserError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def sim_command(
 ) -> None:
     """Simulate the Verilog of a compiled network on frames."""
     reporter = Reporter(quiet, verbose, as_json)
-    with exit_statuses(reporter):
+    with exit_statuses(reporter, "interrupted"):
         options = Options(
             folder, frames, output, stalls, trace, check, junit, cycles, record_cycles, jobs
         )
@@ -368,14 +369,11 @@ def summary(run: Run, measured: dict[str, Any], problems: list[str]) -> dict[str
 
 def save(path: Path, logits: npt.NDArray[np.int32]) -> None:
     """Write the logits whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as file:
-            np.save(file, logits)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+    from r2b.sim.files import write_whole
+
+    content = io.BytesIO()
+    np.save(content, logits)
+    write_whole(path, content.getvalue())
 
 
 def write_junit(
@@ -392,7 +390,8 @@ def write_junit(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     try:
-        app(args=sys.argv[1:] if argv is None else list(argv), prog_name="r2b-sim")
+        with termination():
+            app(args=sys.argv[1:] if argv is None else list(argv), prog_name="r2b-sim")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0

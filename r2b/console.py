@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from rich.text import Text
 
 from r2b.ir.errors import UserError
 
-EQUAL, DIFFERENT, BAD_INPUT, DEFECT, INTERRUPTED = 0, 1, 2, 70, 130
+EQUAL, DIFFERENT, BAD_INPUT, DEFECT, INTERRUPTED, TERMINATED = 0, 1, 2, 70, 130, 143
 """Exit statuses."""
 
 
@@ -98,7 +100,9 @@ class Reporter:
 
 
 @contextmanager
-def exit_statuses(reporter: Reporter) -> Iterator[None]:
+def exit_statuses(
+    reporter: Reporter, interrupted: str = "interrupted; nothing was written"
+) -> Iterator[None]:
     """Turn exceptions of the block into one message each and the exit status."""
     try:
         yield
@@ -106,7 +110,7 @@ def exit_statuses(reporter: Reporter) -> Iterator[None]:
         reporter.error(str(error))
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
-        reporter.error("interrupted; nothing was written")
+        reporter.error(interrupted)
         raise typer.Exit(INTERRUPTED) from None
     except typer.Exit:
         raise
@@ -116,3 +120,22 @@ def exit_statuses(reporter: Reporter) -> Iterator[None]:
         brief = " ".join(f"{type(error).__name__}: {error}".split())
         reporter.error(f"this is a defect of r2b, please report it: {brief:.300} (-v shows where)")
         raise typer.Exit(DEFECT) from None
+
+
+@contextmanager
+def termination() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception does, so that it cleans up what it began."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Raise SystemExit, once: a second signal does not stop the cleaning."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(TERMINATED)

@@ -29,12 +29,25 @@ def check_output(path: Path, force: bool) -> None:
     OutputError
         Something else is there, or the place for it is not.
     """
+    try:
+        _check_place(path, force)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be read: {error.strerror or error}; choose another -o"
+        ) from error
+
+
+def _check_place(path: Path, force: bool) -> None:
     if not path.parent.is_dir():
         raise OutputError(
             f"{path}: there is no folder {path.parent}; make it, or choose another -o"
         )
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} exists and is no folder; choose another -o")
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise OutputError(
+            f"{path} is the current folder, or holds it, and would be replaced; choose another -o"
+        )
     if not path.exists() or not any(path.iterdir()):
         return
     if not (path / MARKER).is_file():

@@ -88,17 +88,17 @@ def _sound(folder: Path) -> bool:
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Make a folder; OutputError where that, or writing, is not possible."""
+    """Make a folder; OutputError where that, or writing in the block, is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        yield
     except OSError as error:
         raise OutputError(
-            f"the cache folder {folder} cannot be written ({error.strerror}); set {VARIABLE} to"
-            " another folder"
+            f"the cache folder {folder} cannot be written ({error.strerror or error}); set"
+            f" {VARIABLE} to another folder, or make room"
         ) from None
-    yield
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -164,7 +165,9 @@ def _flags(tools: Tools, waves: bool) -> str:
 def _environment(tools: Tools) -> Iterator[None]:
     """Variables that let the runner find Verilator and the compiler; put back afterwards."""
     path = f"{tools.root / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
-    make = " ".join([*MAKE_VARIABLES, f"CXX={tools.compiler}", f"LINK={tools.compiler}"])
+    # make splits MAKEFLAGS at the spaces that have no backslash
+    compiler = shlex.join(tools.compiler).replace("\\", r"\\").replace(" ", r"\ ")
+    make = " ".join([*MAKE_VARIABLES, f"CXX={compiler}", f"LINK={compiler}"])
     changes = {"PATH": path, "VERILATOR_ROOT": str(tools.root), "MAKEFLAGS": make}
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
@@ -228,7 +231,7 @@ def _runtime(tools: Tools, waves: bool) -> Path:
     def make(folder: Path) -> None:
         for name in RUNTIME:
             source, target = include / f"{name}.cpp", folder / f"{name}.o"
-            call([tools.compiler, *flags, *paths, "-c", "-o", target, source])
+            call([*tools.compiler, *flags, *paths, "-c", "-o", target, source])
 
     return cached("cocotb-runtime", content_key(_flags(tools, waves)), make)[0]
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from r2b.ir.errors import OutputError, UserError
+from r2b.ir.errors import UserError
+from r2b.sim.files import write_whole
 from r2b.sim.harness import HEAD
 from r2b.sim.job import FrameCycles
 
@@ -25,10 +26,7 @@ def slowest(stages: Sequence[str], frames: Sequence[FrameCycles]) -> dict[str, A
 def write_cycles(path: Path, measured: dict[str, Any]) -> None:
     """Record cycles."""
     text = json.dumps({"format": FORMAT, "version": VERSION, **measured}, indent=1)
-    try:
-        path.write_text(text + "\n")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+    write_whole(path, f"{text}\n".encode())
 
 
 def read_cycles(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -236,12 +237,14 @@ class Simulator:
         waves = path.suffix.removeprefix(".")
         if waves not in verilator.WAVES:
             raise OutputError(f"a trace file ends in .vcd or .fst, not {path.name!r}")
+        # first: a build that fails leaves no empty trace
+        built = verilator.build(self.sources, top=self.top, waves=waves)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
-        return verilator.build(self.sources, top=self.top, waves=waves)
+        return built
 
     def _run(
         self, executable: Path, parts: list[Job], progress: Progress | None, timeout: float | None
@@ -249,9 +252,12 @@ class Simulator:
         """One process per part; reports of progress are added up."""
         states = [(0, 0)] * len(parts)
         names = (*self.streams.stages, HEAD)
+        ended = threading.Event()
 
         def one(index: int) -> Outcome:
             def report(done: int, cycle: int) -> None:
+                if ended.is_set():  # raised inside run_job, which then ends its process
+                    raise SimulationError("another part of the run has ended it")
                 states[index] = (done, cycle)
                 if progress is not None:
                     progress(sum(s[0] for s in states), sum(s[1] for s in states))
@@ -263,7 +269,11 @@ class Simulator:
                 )  # fmt: skip
 
         with ThreadPoolExecutor(len(parts)) as pool:
-            return list(pool.map(one, range(len(parts))))
+            try:
+                return list(pool.map(one, range(len(parts))))
+            except BaseException:
+                ended.set()
+                raise
 
 
 def _split(job: Job, parts: int) -> list[Job]:
@@ -344,4 +354,9 @@ def read_compiled(folder: Path) -> Compiled:
         plan.require_placed(program)
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError(f"{folder} cannot be read: {error}") from None
+    if plan.act_bits != program.act_bits:
+        raise UserError(
+            f"{folder}: plan.json has activations of {plan.act_bits} bits, program.json of "
+            f"{program.act_bits}, so they do not belong together; compile again"
+        )
     return Compiled(program, plan, sources)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from r2b.ir.errors import OutputError
 from r2b.sim.compare import Report
+from r2b.sim.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,5 @@ def write_junit(path: Path, suite: str, cases: Sequence[Case], seconds: float) -
         if case.failure is not None:
             ElementTree.SubElement(element, "failure", message=case.failure).text = case.failure
     ElementTree.indent(root)
-    try:
-        ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+    content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    write_whole(path, content)

