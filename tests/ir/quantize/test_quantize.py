@@ -352,7 +352,7 @@ def test_bad_width(bits):
 @pytest.mark.parametrize(
     ("preprocessing", "message"),
     [
-        (Preprocessing(std=0.0), "^std must be positive, not 0.0$"),
+        (Preprocessing(std=0.0), "^std must be positive and of sane size, not 0.0$"),
         (Preprocessing(mean=float("nan")), "^mean must be one finite number"),
         (
             Preprocessing(mean=(1.0, 2.0, 3.0)),
