@@ -73,7 +73,7 @@ def main(
 ) -> None:
     """Print a row per device."""
     program = load(folder)
-    table = Table("device", "array", "lanes", "MACs", *CELLS, "latches", "yosys s")
+    table = Table("device", "array", "lanes", "MACs", *CELLS, "yosys s")
     for name in device:
         shape = parse_parallelism(parallelism) if parallelism else None
         plan = make_plan(program, name, parallelism=shape)
@@ -85,7 +85,7 @@ def main(
             sum(cells.get(cell, 0) * weight for cell, weight in group.items())
             for group in CELLS.values()
         ]
-        row = [name, f"{plan.p_in}x{plan.p_out}", plan.lanes, plan.lanes * plan.mac_out, *counts, 0]
+        row = [name, f"{plan.p_in}x{plan.p_out}", plan.lanes, plan.lanes * plan.mac_out, *counts]
         table.add_row(*map(str, row), f"{time.perf_counter() - begin:.0f}")
     Console(width=120).print(table)
 
