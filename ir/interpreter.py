@@ -6,6 +6,7 @@ by default). They are vectorised over frames and pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -132,11 +133,12 @@ def _convolve(
     op: ops.Conv2d | ops.BinaryConv2d | ops.Convolution, image: Array, weight: Array
 ) -> Array:
     """Sum over taps of a matrix product over channels, group by group."""
+    fill = getattr(op, "padding_value", 0)
     outputs, inputs, *kernel = weight.shape
     matrices = weight.reshape(op.groups, outputs // op.groups, inputs, -1)
     total = np.zeros(1, image.dtype)
     size: tuple[int, ...] = ()
-    taps = _taps(image, cast(ops.Pair, tuple(kernel)), op.stride, op.padding, op.dilation, 0)
+    taps = _taps(image, cast(ops.Pair, tuple(kernel)), op.stride, op.padding, op.dilation, fill)
     for index, pixels in enumerate(taps):
         size = pixels.shape[2:]
         columns = pixels.reshape(len(image), op.groups, inputs, -1)
@@ -170,6 +172,11 @@ def _affine(value: Array, weight: Array, bias: Array | None) -> Array:
 @semantics(ops.Linear)
 def _linear(op: ops.Linear, operands: Sequence[Array]) -> Array:
     return _affine(operands[0], op.weight, op.bias)
+
+
+@semantics(ops.BinaryLinear)
+def _binary_linear(op: ops.BinaryLinear, operands: Sequence[Array]) -> Array:
+    return _affine(operands[0], op.weight, None) * _like(op.scale, operands[0])
 
 
 @semantics(ops.Dense)
@@ -208,6 +215,11 @@ def _scale(op: ops.Scale, operands: Sequence[Array]) -> Array:
     return operands[0] * operands[1]
 
 
+@semantics(ops.SpatialScale)
+def _spatial_scale(op: ops.SpatialScale, operands: Sequence[Array]) -> Array:
+    return operands[0] * _like(op.factor, operands[0])
+
+
 # ---------------------------------------------------------------------------------- element-wise
 
 
@@ -223,8 +235,45 @@ def _hardtanh(op: ops.Hardtanh, operands: Sequence[Array]) -> Array:
 
 @semantics(ops.Sigmoid)
 def _sigmoid(op: ops.Sigmoid, operands: Sequence[Array]) -> Array:
+    return _logistic(operands[0])
+
+
+def _hardsigmoid(value: Array) -> Array:
+    return np.clip(value + 3, 0, 6) / 6
+
+
+def _logistic(value: Array) -> Array:
     # tanh does not overflow where exp would
-    return 0.5 * (1 + np.tanh(0.5 * operands[0]))
+    return 0.5 * (1 + np.tanh(0.5 * value))
+
+
+def _error_function(value: Array) -> Array:
+    return np.vectorize(math.erf, otypes=[np.float64])(value)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": np.tanh,
+    "sigmoid": _logistic,
+    "hardsigmoid": _hardsigmoid,
+    "hardswish": lambda value: value * _hardsigmoid(value),
+    "silu": lambda value: value * _logistic(value),
+    "elu": lambda value: np.where(value > 0, value, np.expm1(np.minimum(value, 0))),
+    "softplus": lambda value: np.logaddexp(value, 0),
+    "gelu": lambda value: 0.5 * value * (1 + _error_function(value / math.sqrt(2))),
+}
+"""Functions of one number by the name that Activation and Gate use."""
+
+
+@semantics(ops.Activation)
+def _activation(op: ops.Activation, operands: Sequence[Array]) -> Array:
+    return ACTIVATIONS[op.kind](operands[0])
+
+
+@semantics(ops.Softmax)
+def _softmax(op: ops.Softmax, operands: Sequence[Array]) -> Array:
+    shifted = operands[0] - operands[0].max(axis=1, keepdims=True)
+    logarithm = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logarithm if op.log else np.exp(logarithm)
 
 
 @semantics(ops.Sign)
@@ -339,7 +388,7 @@ def _mean(op: ops.Mean, operands: Sequence[Array]) -> Array:
 def _gate(op: ops.Gate, operands: Sequence[Array]) -> Array:
     mean = operands[0].mean(axis=(2, 3))
     hidden = np.maximum(_affine(mean, op.fc1, op.fc1_bias), 0)
-    result = _sigmoid(ops.Sigmoid(), [_affine(hidden, op.fc2, op.fc2_bias)])
+    result = ACTIVATIONS[op.function](_affine(hidden, op.fc2, op.fc2_bias))
     return result[:, :, None, None]
 
 
@@ -354,6 +403,23 @@ def _constant(op: ops.Constant, operands: Sequence[Array]) -> Array:
 @semantics(ops.Flatten)
 def _flatten(op: ops.Flatten, operands: Sequence[Array]) -> Array:
     return operands[0].reshape(len(operands[0]), -1)
+
+
+@semantics(ops.Pad)
+def _pad(op: ops.Pad, operands: Sequence[Array]) -> Array:
+    top, left, bottom, right = op.padding
+    border = ((0, 0), (0, 0), (top, bottom), (left, right))
+    return np.pad(operands[0], border, constant_values=op.value)
+
+
+@semantics(ops.Concat)
+def _concat(op: ops.Concat, operands: Sequence[Array]) -> Array:
+    return np.concatenate(operands, axis=1)
+
+
+@semantics(ops.Opaque)
+def _opaque(op: ops.Opaque, operands: Sequence[Array]) -> Array:
+    raise ValueError(f"the Graph does not know the value of {op.target}")
 
 
 @semantics(ops.Reshape)

@@ -15,6 +15,9 @@ channel sums
     one signed integer per channel: the sum of a stored fixed tensor over height and width.
 logits
     int32, one per class; real value ``q * Program.logit_scale``.
+
+Every ``source`` names such a value: ``"frame"``, a fixed tensor, or a sign map, which then counts
+as -1 and +1. A network of vectors has images of 1 x 1.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import numpy as np
 
 from r2b.ir.errors import Location, UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MULTIPLIER_BITS = 16
 """Width of every requantisation multiplier and of a gate's slopes, signed."""
 VECTOR_BITS = 16
@@ -87,7 +90,8 @@ class BinaryConv:
     """``acc[o,y,x] = sum over valid taps and input channels of a * w``, a and w in {-1, +1}.
 
     That is ``2 * popcount(xnor) - valid``, where ``valid`` counts taps inside the image times input
-    channels. Groups: input channels are split as in PyTorch.
+    channels. Groups: input channels are split as in PyTorch. With a ``padding_value`` of -1 or +1
+    a tap outside the image meets that value, and all taps are valid.
 
     Parameters
     ----------
@@ -95,26 +99,29 @@ class BinaryConv:
         Name of a sign map.
     weight : ndarray
         uint8 bits [C_out, C_in / groups, kh, kw], 1 for +1.
+    padding_value : int
+        -1, 0 or +1.
     """
 
     source: str
     weight: np.ndarray
     window: Window
     groups: int = 1
+    padding_value: int = 0
 
 
 @dataclass(frozen=True)
 class RealConv:
     """``acc[o,y,x] = sum over valid taps and input channels of w * u``.
 
-    ``u`` is ``x - zero_point[c]`` for the frame, the fixed tensor itself, or, with ``presum``, the
-    sum over the presum window of the fixed tensor (average pooling without its division, which
-    stands in the epilogue's multiplier).
+    ``u`` is ``x - zero_point[c]`` for the frame, the value itself for another source, or, with
+    ``presum``, the sum over the presum window of the fixed tensor (average pooling without its
+    division, which stands in the epilogue's multiplier).
 
     Parameters
     ----------
     source : str
-        ``"frame"`` or the name of a fixed tensor.
+        Name of a value.
     weight : ndarray
         Signed integers [C_out, C_in / groups, kh, kw] of ``weight_bits`` bits.
     zero_point : ndarray
@@ -134,7 +141,7 @@ class RealConv:
 
 @dataclass(frozen=True)
 class Pool:
-    """``acc = max`` or ``sum`` of a fixed tensor over the valid positions of a window."""
+    """``acc = max`` or ``sum`` of a value over the valid positions of a window."""
 
     source: str
     window: Window
@@ -143,12 +150,44 @@ class Pool:
 
 @dataclass(frozen=True)
 class Identity:
-    """``acc = x`` of a fixed tensor: a stage that only signs, sums or rescales."""
+    """``acc = x`` of a value: a stage that only signs, sums, pools or rescales."""
 
     source: str
 
 
-Contraction = BinaryConv | RealConv | Pool | Identity
+@dataclass(frozen=True)
+class Pad:
+    """``acc = x`` inside the image, ``value[c]`` in a border around it.
+
+    Parameters
+    ----------
+    source : str
+    padding : tuple of int
+        Top, left, bottom, right.
+    value : ndarray
+        int [C].
+    """
+
+    source: str
+    padding: tuple[int, int, int, int]
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
+class Concat:
+    """``acc`` = the channels of the sources, one behind the other."""
+
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """``acc[(c*H + y)*W + x, 0, 0] = x[c, y, x]``: an image becomes one vector."""
+
+    source: str
+
+
+Contraction = BinaryConv | RealConv | Pool | Identity | Pad | Concat | Flatten
 
 
 @dataclass(frozen=True)
@@ -197,11 +236,11 @@ class Gate:
     """The data-driven gate: two slopes per output channel, from the source tensor's channel sums.
 
     ``z`` from :class:`MeanVector`; ``h = sat(max(0, hidden(z)))`` to VECTOR_BITS bits;
-    ``i = sat(out(h), -512, 511)``; ``g = sigmoid_table[i + 512]``;
+    ``i = sat(out(h), -512, 511)``; ``g = gate_table(function)[i + 512]``;
     ``gp[o] = sat16(rs(g * slope_p[o], shift))``, ``gn[o] = sat16(rs(g * slope_n[o], shift))``.
     ``slope_p`` and ``slope_n`` (MULTIPLIER_BITS bits) hold scale, activation slope, 1 / output
     scale and their exchange for a negative scale: gp is used where ``acc >= 0``, gn elsewhere.
-    Source: Real-to-Binary, section 4.3 and figure 1.
+    ``function`` is "sigmoid" or "hardsigmoid". Source: Real-to-Binary, section 4.3 and figure 1.
     """
 
     mean: MeanVector
@@ -210,6 +249,7 @@ class Gate:
     slope_p: np.ndarray
     slope_n: np.ndarray
     shift: int
+    function: str = "sigmoid"
 
 
 @dataclass(frozen=True)
@@ -254,7 +294,53 @@ class Saturate:
     kind: ClassVar[str] = "saturate"
 
 
-Step = Affine | Skip | Saturate
+@dataclass(frozen=True)
+class Multiply:
+    """Epilogue step ``v = rs(v * x, shift)`` by a stored tensor, broadcast where its size is 1.
+
+    The product has at most 48 bits (proved).
+    """
+
+    source: str
+    shift: int
+    kind: ClassVar[str] = "multiply"
+
+
+@dataclass(frozen=True)
+class SpatialScale:
+    """Epilogue step ``v = rs(v * multiplier[c, y, x], shift)``.
+
+    Parameters
+    ----------
+    multiplier : ndarray
+        int [C, H, W] of MULTIPLIER_BITS bits.
+    shift : int
+        At least 1.
+    """
+
+    multiplier: np.ndarray
+    shift: int
+    kind: ClassVar[str] = "spatial_scale"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Epilogue step ``v = entries[sat(v, low, low + len(entries) - 1) - low]``.
+
+    Parameters
+    ----------
+    entries : ndarray
+        int [K]: a function of one number on an even grid.
+    low : int
+        Argument of the first entry.
+    """
+
+    entries: np.ndarray
+    low: int
+    kind: ClassVar[str] = "table"
+
+
+Step = Affine | Skip | Saturate | Multiply | SpatialScale | Table
 
 
 @dataclass(frozen=True)
