@@ -44,6 +44,8 @@ def _line(node: Node, locations: bool) -> str:
 def _attributes(op: ops.Op) -> list[str]:
     texts: list[str] = []
     for field in fields(op):  # pyright: ignore[reportArgumentType]
+        if not field.compare:
+            continue  # a note for reports
         value = getattr(op, field.name)
         default = field.default
         if default is MISSING or isinstance(value, np.ndarray) or value != default:

@@ -60,10 +60,11 @@ class Op:
             object.__setattr__(self, name, array)
 
     def __eq__(self, other: object) -> bool:
-        """Compare class and fields, arrays by their elements."""
+        """Compare class and the fields that count, arrays by their elements."""
         if type(self) is not type(other):
             return False
-        names = [field.name for field in fields(self)]  # pyright: ignore[reportArgumentType]
+        known = fields(self)  # pyright: ignore[reportArgumentType]
+        names = [field.name for field in known if field.compare]
         return all(_same(getattr(self, name), getattr(other, name)) for name in names)
 
     def __hash__(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -152,9 +152,12 @@ class Sign(Op):
     ----------
     zero : -1, 0 or +1
         What the source gives for 0.
+    form : str
+        How the source writes it, for reports; two signs in other forms are equal.
     """
 
     zero: Literal[-1, 0, 1] = 1
+    form: str = field(default="", compare=False)
 
     def _infer(self, operands: Types) -> TensorType:
         return operands[0].with_dtype(DType.BIPOLAR)

@@ -264,11 +264,14 @@ class Opaque(RawOp):
         Why it is not supported, where there is more to say than that there is no word for it.
     type : TensorType
         Of the result.
+    arguments : str
+        The arguments that are not operands, as text: two operations with other ones differ.
     """
 
     target: str
     reason: str
     type: TensorType
+    arguments: str = ""
 
     def result_type(self, operands: Types) -> TensorType:
         """Give the recorded type, for any number of operands."""

@@ -137,7 +137,24 @@ def test_types_follow_a_change():
             "the window of 5 is larger than the padded image of 4",
         ),
         ("y = PRelu(x, slope=[1.0])", r"the slope of PRelu must hold one value .* not \(1,\)"),
-        ("y = Scale(x, x)", r"the factor of Scale must be N x 2 x 1 x 1, not float\[N, 2, 4, 4\]"),
+        (
+            "m = MaxPool2d(x, kernel=(2, 2), stride=(2, 2))\ny = Scale(x, m)",
+            r"the factor of Scale must broadcast to float\[N, 2, 4, 4\], not float\[N, 2, 2, 2\]",
+        ),
+        (
+            "y = SpatialScale(x, factor=[[[1.0]]])",
+            r"the factor of SpatialScale must be \(2, 4, 4\), not \(1, 1, 1\)",
+        ),
+        (
+            "v = Flatten(x)\ny = Concat(x, v)",
+            r"the operands of Concat must agree but for channels, not float\[N, 2, 4, 4\] and "
+            r"float\[N, 32\]",
+        ),
+        ("y = Pad(x, padding=(0, -1, 0, 0))", "Pad must not cut the image"),
+        (
+            "y = BinaryLinear(x, weight=signs((1, 2)), scale=[1.0])",
+            r"the operand of BinaryLinear must be bipolar N x C, not float\[N, 2, 4, 4\]",
+        ),
         (
             "y = Mean(x, axes=(0,))",
             "a mean over the frames is not allowed",
@@ -182,3 +199,23 @@ def test_batch_norm_is_an_affine_map():
 def test_impossible_types(shape):
     with pytest.raises(ValueError, match="dimension"):
         TensorType(shape)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1.0, "bipolar"), (-1.0, "bipolar"), (0.0, "float")])
+def test_a_border_of_a_bipolar_image(value, dtype):
+    pad = f"Pad(s, padding=(1, 0, 1, 2), value={value})"
+    text = f"x = Input(shape=(1, 2, 4, 4))\ns = Sign(x)\ny = {pad}"
+    assert str(parse_graph(text)["y"].type) == f"{dtype}[N, 2, 6, 6]"
+
+
+@pytest.mark.parametrize(("other", "dtype"), [("s", "bipolar"), ("x", "float")])
+def test_a_concatenation_is_bipolar_if_all_are(other, dtype):
+    text = f"x = Input(shape=(1, 2, 4, 4))\ns = Sign(x)\ny = Concat(s, {other}, s)"
+    assert str(parse_graph(text)["y"].type) == f"{dtype}[N, 6, 4, 4]"
+
+
+def test_the_note_of_a_sign_does_not_count():
+    assert ops.Sign(0, "x >= t") == ops.Sign(0)
+    assert ops.Opaque("aten.roll", "", TensorType((1,)), "1") != ops.Opaque(
+        "aten.roll", "", TensorType((1,)), "2"
+    )

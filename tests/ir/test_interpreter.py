@@ -6,6 +6,7 @@ from torch.nn import functional
 from r2b.ir import ops
 from r2b.ir.interpreter import SEMANTICS, evaluate, run
 from r2b.ir.text import parse_graph
+from r2b.ir.types import TensorType
 
 _FRAMES = np.random.default_rng(0).standard_normal((3, 4, 7, 6))
 _SIGNS = np.where(_FRAMES >= 0, 1.0, -1.0)
@@ -132,6 +133,16 @@ def test_gate_and_scale():
         (ops.Identity(), lambda x: x),
         (ops.ToFloat(), lambda x: x),
         (ops.Output(), lambda x: x),
+        (ops.Activation("tanh"), torch.tanh),
+        (ops.Activation("hardsigmoid"), functional.hardsigmoid),
+        (ops.Activation("hardswish"), functional.hardswish),
+        (ops.Activation("silu"), functional.silu),
+        (ops.Activation("elu"), functional.elu),
+        (ops.Activation("softplus"), functional.softplus),
+        (ops.Activation("gelu"), functional.gelu),
+        (ops.Softmax(), lambda x: x.softmax(1)),
+        (ops.Softmax(log=True), lambda x: x.log_softmax(1)),
+        (ops.Pad((1, 0, 2, 3), -1.0), lambda x: functional.pad(x, (0, 3, 1, 2), value=-1.0)),
         (ops.Unary("neg"), torch.neg),
         (ops.Unary("abs"), torch.abs),
         (ops.Unary("sqrt"), torch.sqrt),
@@ -146,6 +157,53 @@ def test_element_wise(op, function):
     frames = np.abs(_FRAMES) if getattr(op, "kind", "") in ("sqrt", "rsqrt") else _FRAMES.copy()
     frames[0, 0, 0, 0] = 1.0 if getattr(op, "kind", "") == "reciprocal" else 0.0
     _assert_same(op, [frames], function(_torch(frames)))
+
+
+@pytest.mark.parametrize("value", [-1, 0, 1])
+def test_binary_conv2d_pads_with_its_value(value):
+    weight = np.where(_random(6, 2, 3, 3) >= 0, 1, -1)
+    padded = functional.pad(_torch(_SIGNS), (0, 2, 1, 0), value=value)
+    expected = functional.conv2d(padded, _torch(weight.astype(float)), groups=2)
+    op = ops.BinaryConv2d(weight, np.ones(6), (1, 1), (1, 0, 0, 2), (1, 1), 2, value)
+    _assert_same(op, [_SIGNS], expected)
+
+
+def test_binary_linear():
+    weight, scale = np.where(_random(5, 6) >= 0, 1, -1), _random(5)
+    rows = _SIGNS[0, :, 0]
+    expected = functional.linear(_torch(rows), _torch(weight * scale[:, None]))
+    _assert_same(ops.BinaryLinear(weight, scale), [rows], expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 7, 6), (3, 4, 7, 6), (3, 4, 1, 1), (3, 1, 1, 6)])
+def test_scale_broadcasts(shape):
+    factor = _random(*shape)
+    _assert_same(ops.Scale(), [_FRAMES, factor], _torch(_FRAMES) * _torch(factor))
+
+
+def test_spatial_scale():
+    factor = _random(4, 7, 6)
+    _assert_same(ops.SpatialScale(factor), [_FRAMES], _torch(_FRAMES) * _torch(factor))
+
+
+def test_concat():
+    other = _random(3, 2, 7, 6)
+    expected = torch.cat([_torch(_FRAMES), _torch(other), _torch(_FRAMES)], 1)
+    _assert_same(ops.Concat(), [_FRAMES, other, _FRAMES], expected)
+
+
+def test_a_gate_with_a_hard_sigmoid():
+    first, second = _random(2, 4), _random(5, 2)
+    hidden = torch.relu(functional.linear(_torch(_FRAMES).mean((2, 3)), _torch(first)))
+    expected = functional.hardsigmoid(functional.linear(hidden, _torch(second)))
+    op = ops.Gate(first, None, second, None, "hardsigmoid")
+    _assert_same(op, [_FRAMES], expected[:, :, None, None])
+
+
+def test_the_value_of_an_operation_without_a_word_is_not_known():
+    op = ops.Opaque("aten.erf.default", "", TensorType((1, 4)))
+    with pytest.raises(ValueError, match="does not know the value of aten"):
+        evaluate(op, [_FRAMES])
 
 
 def test_sigmoid_does_not_overflow():

@@ -68,3 +68,9 @@ def test_every_operation_has_a_name():
         if issubclass(getattr(ops, name, int), ops.Op) and not name.startswith("_")
     }
     assert set(OPS) == public - {"Op", "RawOp"}
+
+
+def test_the_note_of_a_sign_is_not_printed():
+    graph = parse_graph("x = Input(shape=(1, 2, 4, 4))")
+    graph.add(ops.Sign(1, "x >= t"), ["x"], name="y")
+    assert "y = Sign(x)  #" in print_graph(graph)

@@ -1,0 +1,298 @@
+"""From a network, or from a model file, to a compiled one: what ``r2b-compile`` does."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from r2b.backends.fpga.planner import make_plan, parse_parallelism
+from r2b.backends.target import TARGETS, Source, Target
+from r2b.calibration import calibration_frames, frames_shape
+from r2b.console import Reporter
+from r2b.frontend import loading
+from r2b.frontend.loading import Loaded, Request
+from r2b.hw.plan import Plan
+from r2b.ir.errors import CalibrationError, UserError
+from r2b.ir.graph import Graph
+from r2b.ir.passes.canonicalize import canonicalize
+from r2b.ir.program import Program
+from r2b.ir.quantize import CalibrationReport, quantize
+from r2b.options import Options, check_options, make_options
+from r2b.output import output_folder
+from r2b.reference import Reference
+from r2b.report import make_report, write_report
+from r2b.train import checkpoint
+from r2b.verify import Verification, verify
+
+Frames = npt.NDArray[np.uint8]
+Shape = tuple[int, ...]
+STEPS = 7
+"""Of the progress bar."""
+TESTBENCH_FRAMES = 4
+"""Calibration frames that the emitted testbench runs."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A compiled network.
+
+    Parameters
+    ----------
+    graph : Graph
+        The canonical float Graph.
+    program : Program
+        The integer network; what it computes is the right answer.
+    plan : Plan or None
+        None where the target needs none.
+    calibration : CalibrationReport
+    verification : Verification or None
+        What the simulation found, where there was one.
+    folder : Path or None
+        What was written; None where nothing was.
+    report : dict
+        Content of ``report.json``.
+    notes : tuple of str
+        What the user is to know.
+    """
+
+    graph: Graph
+    program: Program
+    plan: Plan | None
+    calibration: CalibrationReport
+    verification: Verification | None
+    folder: Path | None
+    report: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The network as a function: uint8 frames to int32 logits, bit by bit the accelerator's."""
+        return Reference(self.program)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is compiled.
+
+    Parameters
+    ----------
+    network : nn.Module or ExportedProgram
+    shape : tuple of int
+        Of a frame.
+    frames : ndarray or None
+        Calibration frames that came with it.
+    example : Tensor or None
+        Example input; None for frames of the calibration.
+    """
+
+    network: object
+    shape: Shape
+    frames: Frames | None = None
+    example: Any = None
+
+
+def compile_network(
+    module: object, example_input: object = None, target: str = "fpga", **options: Any
+) -> Result:
+    """Compile a binary network; this is ``r2b.compile``.
+
+    Parameters
+    ----------
+    module : torch.nn.Module or torch.export.ExportedProgram
+    example_input : Tensor, N x C x H x W or N x F, float32
+        What the network receives; may be left away for an exported program.
+    target : str
+        ``numpy``, ``fpga``, ``cost`` or ``all``.
+    **options
+        Fields of :class:`r2b.options.Options`, for example ``calibration``, ``output``, ``verify``.
+
+    Returns
+    -------
+    Result
+        With ``graph``, ``program``, ``reference``, ``report`` and what else there is. Nothing is
+        written unless ``output`` is given.
+
+    Raises
+    ------
+    UserError
+        Bad input; nothing was written.
+
+    Examples
+    --------
+    >>> result = r2b.compile(model, frames, target="numpy", calibration=pixels)
+    >>> logits = result.reference(pixels)
+    """
+    chosen = make_options(target, options)
+    found = check_options(chosen)
+    shape = loading.example_shape(module, example_input)
+    reporter = Reporter(quiet=True)
+    return _run(Network(module, shape, example=example_input), chosen, found, reporter)
+
+
+def compile_model(
+    request: Request,
+    options: Options,
+    input_shape: Shape | None = None,
+    reporter: Reporter | None = None,
+) -> Result:
+    """Compile a model file; the output folder is by default the file's name with ``.r2b``, here.
+
+    Raises
+    ------
+    UserError
+        Bad input; nothing was written.
+    """
+    reporter = reporter or Reporter(quiet=True)
+    options = with_folder(request, options)
+    target = check_options(options)
+    with reporter.progress(STEPS):
+        reporter.step("reading the model")
+        loaded = load(request, reporter)
+        network = Network(loaded.network, frame_shape(loaded, input_shape, options), loaded.frames)
+        # not the file's name: renaming a model changes nothing in what is made from it
+        result = _run(network, replace(options, name=loaded.name), target, reporter)
+    return replace(result, notes=(*loaded.notes, *result.notes))
+
+
+def with_folder(request: Request, options: Options) -> Options:
+    """Options with the output folder that the command line makes."""
+    target = TARGETS.get(options.target)
+    if options.output is not None or target is None or not target.emitters:
+        return options
+    return replace(options, output=Path(request.path.with_suffix(".r2b").name))
+
+
+def load(request: Request, reporter: Reporter) -> Loaded:
+    """Read a model file, and say what was changed on the way."""
+    loaded = loading.load(request, checkpoint.loaded)
+    for note in loaded.notes:
+        reporter.warn(note)
+    return loaded
+
+
+def frame_shape(loaded: Loaded, given: Shape | None, options: Options) -> Shape:
+    """Shape of a frame: the file's, the given one, or that of the calibration frames.
+
+    Raises
+    ------
+    UserError
+        There is none, or two differ.
+    """
+    if given is None or loaded.shape is None:
+        shape = given or loaded.shape or frames_shape(options.calibration)
+        if shape is None:
+            raise UserError(
+                "the model file does not say what frames the network takes; give their shape, for "
+                "example --input-shape 3x32x32, or --input-shape 784 for vectors"
+            )
+        return shape
+    if tuple(given) != tuple(loaded.shape):
+        sizes = ["x".join(map(str, shape)) for shape in (given, loaded.shape)]
+        raise UserError(
+            f"--input-shape {sizes[0]} does not fit: the network in the file takes {sizes[1]}; "
+            "leave it away"
+        )
+    return given
+
+
+# -------------------------------------------------------------------------------------- the stages
+
+
+def _run(network: Network, options: Options, target: Target, reporter: Reporter) -> Result:
+    with _folder(options, target) as folder:
+        return _compile(network, options, target, folder, reporter)
+
+
+@contextmanager
+def _folder(options: Options, target: Target) -> Iterator[Path | None]:
+    """Where to write, if anything is written; a simulation needs a folder also if nothing is."""
+    if not target.emitters or (options.folder is None and not options.verify):
+        yield None
+    elif options.folder is None:
+        with tempfile.TemporaryDirectory(prefix="r2b-") as temporary:
+            yield Path(temporary)
+    else:
+        with output_folder(options.folder, options.force) as temporary:
+            yield temporary
+
+
+def _compile(
+    network: Network, options: Options, target: Target, folder: Path | None, reporter: Reporter
+) -> Result:
+    graph, program, calibration, frames = lower(network, options, reporter)
+    plan = _plan(options, program) if target.has_plan else None
+    verification = None
+    if folder is not None:
+        source = Source(program, plan, frames[:TESTBENCH_FRAMES])
+        emit(target, source, folder, reporter)
+    if folder is not None and plan is not None and options.verify:
+        reporter.step("building the simulator")
+        verification = verify(folder, program, frames[: options.verify], reporter.detail)
+    report = make_report(program, plan, calibration, verification)
+    if folder is not None:
+        write_report(report, folder)
+    return Result(graph, program, plan, calibration, verification, options.folder, report)
+
+
+def lower(
+    network: Network, options: Options, reporter: Reporter
+) -> tuple[Graph, Program, CalibrationReport, Frames]:
+    """From the network to the Program; the calibration frames come with it."""
+    frames = calibration_frames(
+        options.calibration,
+        network.frames,
+        network.shape,
+        options.seed,
+        reporter.warn,
+        options.preprocessing,
+    )
+    if options.verify > len(frames):
+        raise CalibrationError(
+            f"--verify {options.verify} asks for more than the {len(frames)} calibration frames; "
+            "give a smaller number, or more frames with --calibrate"
+        )
+    graph = import_raw(network, frames, options, reporter)
+    reporter.step("canonicalizing")
+    graph = canonicalize(
+        graph, sign_zero=options.sign_zero, binarize_weights=options.binarize_weights
+    )
+    reporter.step("quantizing")
+    program, report = quantize(
+        graph, frames, options.act_bits, options.preprocessing, sign_zero=options.sign_zero
+    )
+    # a Program takes images: a vector is one of a single pixel
+    images = frames.reshape(len(frames), *program.input_shape)
+    return graph, replace(program, name=options.name), report, images
+
+
+def import_raw(network: Network, frames: Frames, options: Options, reporter: Reporter) -> Graph:
+    """Import the network as a raw Graph, compared with PyTorch on some of the frames."""
+    reporter.step("importing")
+    example = network.example
+    if example is None:
+        images = frames[:2].reshape(-1, *network.shape, *[1] * (3 - len(network.shape)))
+        values = options.preprocessing.apply(images)
+        example = loading.example_of(values.reshape(-1, *network.shape))
+    return loading.import_network(network.network, example)
+
+
+def _plan(options: Options, program: Program) -> Plan:
+    parallelism = None
+    if options.parallelism is not None:
+        parallelism = parse_parallelism(options.parallelism)
+    return make_plan(program, options.device, options.clock_mhz, parallelism)
+
+
+def emit(target: Target, source: Source, folder: Path, reporter: Reporter) -> None:
+    """Run a target's emitters."""
+    for emitter in target.emitters:
+        reporter.step("writing the " + emitter.__name__.removeprefix("emit_"))
+        emitter(source, folder)
