@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from r2b.ir.advice import way_out
 from r2b.ir.errors import UnsupportedOpError
 from r2b.ir.graph import Graph, Node
-from r2b.ir.ops import CANONICAL_OPS, Op, Output
+from r2b.ir.ops import CANONICAL_OPS, Constant, Op, Opaque, Output, Softmax
 
 
 class VerifyError(Exception):
@@ -42,28 +43,39 @@ def _problems(graph: Graph, node: Node) -> list[str]:
 
 
 def require_canonical(graph: Graph) -> None:
-    """Check that only operations of the canonical vocabulary are left.
+    """Check that only operations of the canonical vocabulary are left, each where it may stand.
 
     Raises
     ------
     UnsupportedOpError
-        With every operation that is not, its place and the way out.
+        With every operation that is not, its place, the type of its result and the way out.
     """
-    left = [node for node in graph.nodes() if type(node.op) not in CANONICAL_OPS]
+    left = [node for node in graph.nodes() if not _is_canonical(graph, node)]
     # a constant is left over only because its user is
-    named = [node for node in left if node.operands] or left
-    if named:
-        lines = "\n".join(
-            f"  {_describe(node.op)} -> {node.type} at {node.location}" for node in named
-        )
-        raise UnsupportedOpError(
-            f"{len(named)} operations are not part of any binary network r2b knows:\n{lines}\n"
-            f"Supported: {supported_ops()}.\n"
-            "Write these places with supported operations, or report the form as missing."
-        )
+    named = [node for node in left if not isinstance(node.op, Constant)] or left
+    if not named:
+        return
+    lines = "\n".join(
+        f"  {_describe(node.op)} -> {node.type} at {node.location}\n    way out: {way_out(node.op)}"
+        for node in named
+    )
+    count = f"{len(named)} operation{'s are' if len(named) > 1 else ' is'}"
+    raise UnsupportedOpError(
+        f"{count} not supported:\n{lines}\n"
+        f"Supported: {supported_ops()}; operations on parameters alone are always supported.\n"
+        "Write these places with supported operations, or report the form as missing."
+    )
+
+
+def _is_canonical(graph: Graph, node: Node) -> bool:
+    if isinstance(node.op, Softmax):
+        return all(isinstance(user.op, Output) for user in graph.users(node.name))
+    return type(node.op) in CANONICAL_OPS
 
 
 def _describe(op: Op) -> str:
+    if isinstance(op, Opaque):
+        return f"{op.target} ({op.reason})" if op.reason else op.target
     kind = getattr(op, "kind", "")
     return f"{type(op).__name__}({kind})" if kind else type(op).__name__
 

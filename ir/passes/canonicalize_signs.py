@@ -3,123 +3,97 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from r2b.ir.graph import Graph, Node
-from r2b.ir.interpreter import evaluate
-from r2b.ir.ops import Arithmetic, Compare, Constant, Sign, ToFloat, Unary, Where
-from r2b.ir.rewrite import RewritePass, scalar_value
-
-_SWAPPED = {"ge": "le", "le": "ge", "gt": "lt", "lt": "gt"}
-
-_ZEROS: dict[tuple[str, float], Literal[-1, 1]] = {
-    # comparison with 0, value where it is true -> value at 0
-    ("ge", 1.0): 1,
-    ("gt", 1.0): -1,
-    ("le", -1.0): -1,
-    ("lt", -1.0): 1,
-}
-"""The signs among the functions of a comparison with 0; the others are minus a sign."""
+from r2b.ir.ops import Arithmetic, BatchNorm, Constant, Identity, Sign, Unary
+from r2b.ir.passes.infrastructure import Pass
+from r2b.ir.passes.piecewise import Table, Tables, TwoValued, two_valued
 
 
 @dataclass(frozen=True)
-class TwoValued:
-    """A value that takes one of two numbers, by one comparison.
+class CanonicalizeSigns(Pass):
+    """A value that is proved to take two values becomes a Sign, or an affine map of one.
 
-    Parameters
-    ----------
-    compare : Node
-        The comparison.
-    true, false : float
-        The value where it holds and where it does not.
-    """
+    The proof is a table of the value by cases of one variable (:mod:`r2b.ir.passes.piecewise`):
 
-    compare: Node
-    true: float
-    false: float
-
-
-@dataclass(frozen=True)
-class CanonicalizeSigns(RewritePass):
-    """A value that is proved to be +1 or -1 by a comparison becomes a Sign.
-
-    The proof follows the expression from the comparison on, through everything that has numbers
-    for its other operands:
-
-    1. ``where(x >= 0, 1, -1)`` and every other comparison, with the operands in any order
-    2. ``2 * (x > 0).float() - 1`` and other arithmetic with numbers
-    3. ``where(x >= t, 1, -1)`` with a threshold: the Sign of ``x - t``
-    4. minus a sign: the Sign of ``-x``
+    1. (-1, z, +1) below, at and above 0: ``Sign(zero=z)`` of x: ``where(x >= 0, 1, -1)``,
+       ``2 * (x > 0) - 1``, ``(x > 0) - (x < 0)``, ``sign(sign(x) + eps)``, ``x / |x|``, ...
+    2. the same around a threshold t, a number or one per channel: the Sign of ``x - t``
+    3. (+1, z, -1): the Sign of ``-x``
+    4. (-a, z*a, +a): that Sign times a
+    5. any other two values, such as 0 and 1: an affine map of the Sign, which is no sign
+    6. clamp, tanh or sigmoid of ``k * x`` with ``k >= STEEP`` count as steps; the value differs
+       from the source where ``|x| < 1/k``, for tanh and sigmoid ``|x| < 9/k``
     """
 
     name: ClassVar[str] = "canonicalize-signs"
 
-    def rewrite(self, graph: Graph, node: Node) -> bool:
-        """Replace the last operation of the expression."""
-        if not isinstance(node.op, Where | Arithmetic | Unary):
-            return False
-        values = two_valued(graph, node)
-        if values is None or {values.true, values.false} != {-1.0, 1.0}:
-            return False
-        return _replace_by_sign(graph, node, values)
+    def call(self, graph: Graph) -> bool:
+        """Rewrite the last operation of each expression, from the output on."""
+        tables = Tables(graph)
+        done: set[str] = set()
+        modified = False
+        for node in reversed(graph.nodes()):
+            table = tables[node.name]
+            users = graph.users(node.name)
+            inside = table.power == 0 and table.variable != node.name
+            if inside and users and all(user.name in done for user in users):
+                done.add(node.name)  # only those use it that are rewritten
+            elif _fits(node, tables) and _rewrite(graph, node, table):
+                done.add(node.name)
+                modified = True
+        graph.prune()
+        return modified
 
 
-def two_valued(graph: Graph, node: Node) -> TwoValued | None:
-    """Prove that a value takes two numbers by one comparison; None where that fails."""
-    if isinstance(node.op, Compare):
-        return TwoValued(node, 1.0, 0.0)
-    if isinstance(node.op, Where):
-        return _select(graph, node)
-    if not isinstance(node.op, ToFloat | Arithmetic | Unary):
-        return None
-    operands = graph.operands(node.name)
-    numbers = [number_of(graph, operand) for operand in operands]
-    if numbers.count(None) != 1:
-        return None
-    inner = two_valued(graph, operands[numbers.index(None)])
-    if inner is None:
-        return None
-    true, false = (_apply(node, numbers, value) for value in (inner.true, inner.false))
-    return TwoValued(inner.compare, true, false)
+_SCALINGS = (Arithmetic("mul"), Arithmetic("div"))
+_AFFINE = (*_SCALINGS, Arithmetic("add"), Arithmetic("sub"))
 
 
-def number_of(graph: Graph, node: Node) -> float | None:
-    """The number that an expression of numbers is; None for everything else."""
-    if not isinstance(node.op, Arithmetic | Unary):
-        return scalar_value(node)
-    numbers = [number_of(graph, operand) for operand in graph.operands(node.name)]
-    known = [np.array(number) for number in numbers if number is not None]
-    return float(evaluate(node.op, known)) if len(known) == len(numbers) else None
-
-
-def _select(graph: Graph, node: Node) -> TwoValued | None:
-    condition, *branches = graph.operands(node.name)
-    true, false = (number_of(graph, branch) for branch in branches)
-    if not isinstance(condition.op, Compare) or true is None or false is None:
-        return None
-    return TwoValued(condition, true, false)
-
-
-def _apply(node: Node, numbers: list[float | None], value: float) -> float:
-    operands = [np.array(value if number is None else number) for number in numbers]
-    return float(evaluate(node.op, operands))
-
-
-def _replace_by_sign(graph: Graph, node: Node, values: TwoValued) -> bool:
-    kind, (left, right) = getattr(values.compare.op, "kind", ""), values.compare.operands
-    if kind not in _SWAPPED:
+def _fits(node: Node, tables: Tables) -> bool:
+    value = two_valued(tables[node.name])
+    if value is None or isinstance(node.op, Identity | Constant):
         return False
-    if isinstance(graph[left].op, Constant) and not isinstance(graph[right].op, Constant):
-        kind, left, right = _SWAPPED[kind], right, left
-    if not isinstance(graph[right].op, Constant) or graph[left].type.shape != node.type.shape:
+    inner = [two_valued(tables[operand]) for operand in node.operands]
+    if isinstance(node.op, Sign):
+        return tables[node.operands[0]].power == 0
+    if np.any(value.offset):
+        # parameters are computed; affine maps of what fits are left to the passes for them
+        is_affine = isinstance(node.op, BatchNorm) or node.op in _AFFINE
+        return node.type.batched and not (is_affine and any(inner))
+    # a sign times a number is left to the passes that fold scales
+    is_scale = isinstance(node.op, BatchNorm) or node.op in _SCALINGS
+    of_sign = any(operand is not None and not np.any(operand.offset) for operand in inner)
+    return bool(np.all(value.scale == 1)) or not (is_scale and of_sign)
+
+
+def _rewrite(graph: Graph, node: Node, table: Table) -> bool:
+    value = two_valued(table)
+    variable = graph[table.variable]
+    shape = (variable.type.shape, variable.type.batched)
+    if value is None or shape != (node.type.shape, node.type.batched):
         return False
-    if scalar_value(graph[right]) != 0:
-        left = graph.add(Arithmetic("sub"), [left, right], name="over", near=node.name).name
-    zero = _ZEROS.get((kind, values.true))
-    if zero is None:
-        left = graph.add(Unary("neg"), [left], name="minus", near=node.name).name
-        zero = _ZEROS[_SWAPPED[kind], values.true]
-    graph.replace(node.name, Sign(zero), [left])
+    operand = _argument(graph, node, table, value)
+    steps = ((Arithmetic("mul"), value.scale, 1), (Arithmetic("add"), value.offset, 0))
+    op, operands = Sign(value.zero, table.form), [operand]
+    for step, number, neutral in steps:
+        if np.any(number != neutral):
+            made = graph.add(op, operands, name=f"{node.name}_sign", near=node.name)
+            constant = graph.add(Constant(number), name=f"{node.name}_number", near=node.name)
+            op, operands = step, [made.name, constant.name]
+    graph.replace(node.name, op, operands)
     return True
+
+
+def _argument(graph: Graph, node: Node, table: Table, value: TwoValued) -> str:
+    """Name of what the sign is taken of: x, x - t, or minus that."""
+    name = table.variable
+    if np.any(table.threshold):
+        operands = [name, table.threshold_name]
+        name = graph.add(Arithmetic("sub"), operands, name="over", near=node.name).name
+    if value.negative:
+        name = graph.add(Unary("neg"), [name], name="minus", near=node.name).name
+    return name

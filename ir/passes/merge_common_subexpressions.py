@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from r2b.ir.graph import Graph, Node
-from r2b.ir.ops import Input, Op, Output
+from r2b.ir.ops import Op
 from r2b.ir.passes.infrastructure import Pass
+from r2b.ir.passes.value_numbers import is_function
 
 
 @dataclass(frozen=True)
 class MergeCommonSubexpressions(Pass):
     """Let every use of a value take the first node that computes it.
 
-    Parameters of one module that are equal by chance are merged too; the first name remains.
+    Parameters of one module that are equal by chance are merged too; the first name remains. An
+    operation of PyTorch without a word here is merged unless it is random.
     """
 
     name: ClassVar[str] = "merge-common-subexpressions"
@@ -25,7 +27,7 @@ class MergeCommonSubexpressions(Pass):
         modified = False
         for name in [node.name for node in graph.nodes()]:
             node = graph[name]
-            if isinstance(node.op, Input | Output):
+            if not is_function(node.op):
                 continue
             earlier = seen.setdefault((type(node.op), node.operands), [])
             first = next((other for other in earlier if other.op == node.op), None)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+import numpy as np
 
 from r2b.ir.graph import Graph, Node
 from r2b.ir.ops import (
+    Activation,
+    BatchNorm,
     Conv2d,
     Flatten,
     FloatArray,
     Gate,
     GlobalAvgPool,
     Linear,
+    Op,
     Relu,
     Reshape,
     Sigmoid,
@@ -24,19 +29,19 @@ _VIEWS = (Reshape, Flatten)
 
 @dataclass(frozen=True)
 class RecognizeGates(RewritePass):
-    """``sigmoid(fc2(relu(fc1(mean(x)))))`` -> Gate(x).
+    """``f(fc2(relu(fc1(mean(x)))))`` with f a sigmoid or hard-sigmoid -> Gate(x).
 
     1. fc1, fc2 are linear layers, with views before and after
     2. fc1, fc2 are 1x1 convolutions of the averaged image
+    3. a BatchNorm behind fc1 or fc2 is part of it
     """
 
     name: ClassVar[str] = "recognize-gates"
 
     def rewrite(self, graph: Graph, node: Node) -> bool:
         """Replace the sigmoid, and the views of it."""
-        if not isinstance(node.op, Sigmoid):
-            return False
-        matched = _match(graph, node)
+        function = _function(node.op)
+        matched = None if function is None else _match(graph, node, function)
         if matched is None:
             return False
         gate, source = matched
@@ -51,18 +56,33 @@ class RecognizeGates(RewritePass):
         return True
 
 
-def _match(graph: Graph, sigmoid: Node) -> tuple[Gate, Node] | None:
+def _function(op: Op) -> Literal["sigmoid", "hardsigmoid"] | None:
+    if isinstance(op, Sigmoid):
+        return "sigmoid"
+    return "hardsigmoid" if op == Activation("hardsigmoid") else None
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer on one vector per frame, and what it acts on, behind views."""
+
+    weight: FloatArray
+    bias: FloatArray | None
+    source: Node
+
+
+def _match(
+    graph: Graph, end: Node, function: Literal["sigmoid", "hardsigmoid"]
+) -> tuple[Gate, Node] | None:
     """Find the gate that ends in a sigmoid, and the value it averages."""
-    second = _operand(graph, sigmoid)
-    relu = _operand(graph, second)
-    first = _operand(graph, relu)
-    pool = _operand(graph, first)
-    layers = [_layer(graph, node) for node in (first, second)]
-    if layers[0] is None or layers[1] is None:
+    second = _layer(graph, _operand(graph, end))
+    if second is None or not isinstance(second.source.op, Relu):
         return None
-    if not isinstance(relu.op, Relu) or not isinstance(pool.op, GlobalAvgPool):
+    first = _layer(graph, _operand(graph, second.source))
+    if first is None or not isinstance(first.source.op, GlobalAvgPool):
         return None
-    return Gate(*layers[0], *layers[1]), graph.operands(pool.name)[0]
+    gate = Gate(first.weight, first.bias, second.weight, second.bias, function)
+    return gate, graph.operands(first.source.name)[0]
 
 
 def _operand(graph: Graph, node: Node) -> Node:
@@ -71,15 +91,23 @@ def _operand(graph: Graph, node: Node) -> Node:
     return through_views(graph, operands[0], _VIEWS) if operands else node
 
 
-def _layer(graph: Graph, node: Node) -> tuple[FloatArray, FloatArray | None] | None:
-    """Weight and bias of a layer that acts on one vector per frame."""
+def _layer(graph: Graph, node: Node) -> _Layer | None:
+    """Read a layer that acts on one vector per frame, with the BatchNorm behind it."""
+    source = _operand(graph, node)
     match node.op:
         case Linear(weight, bias) if len(node.type.shape) == 2:
-            return weight, bias
+            return _Layer(weight, bias, source)
         case Conv2d(weight, bias, groups=1) if node.type.shape[2:] == (1, 1):
             image = graph.operands(node.name)[0].type.shape[2:]
             if weight.shape[2:] != (1, 1) or image != (1, 1):
                 return None
-            return weight[:, :, 0, 0], bias
+            return _Layer(weight[:, :, 0, 0], bias, source)
+        case BatchNorm(gamma) if isinstance(source.op, Linear | Conv2d):
+            inner = _layer(graph, source)
+            if inner is None or len(gamma) != len(inner.weight):
+                return None
+            factor, offset = node.op.multiplier, node.op.offset
+            bias = np.zeros_like(offset) if inner.bias is None else inner.bias
+            return _Layer(inner.weight * factor[:, None], bias * factor + offset, inner.source)
         case _:
             return None

@@ -18,6 +18,7 @@ class RecognizeGlobalPooling(RewritePass):
     2. ``x.mean((2, 3))``, and ``x.flatten(2).mean(2)`` -> Flatten(GlobalAvgPool)
     3. ``adaptive_avg_pool2d(x, 1)`` -> GlobalAvgPool; to a larger size -> AvgPool2d
     4. ``avg_pool2d(x, image size)`` -> GlobalAvgPool
+    5. ``x.mean(3).mean(2)`` -> ``x.mean((2, 3))``
     """
 
     name: ClassVar[str] = "recognize-global-pooling"
@@ -43,8 +44,9 @@ def _image(graph: Graph, node: Node) -> tuple[int, ...]:
 
 def _replace_mean(graph: Graph, node: Node, op: Mean) -> bool:
     source = graph.operands(node.name)[0]
-    keeps = op.keepdim
-    if op.axes == (2,) and isinstance(source.op, Reshape) and not keeps:
+    if isinstance(source.op, Mean):
+        return _merge_means(graph, node, op, source)
+    if op.axes == (2,) and isinstance(source.op, Reshape):
         flat, source = source, graph.operands(source.name)[0]
         if len(flat.type.shape) != 3 or flat.type.channels != source.type.channels:
             return False
@@ -52,11 +54,24 @@ def _replace_mean(graph: Graph, node: Node, op: Mean) -> bool:
         return False
     if not source.type.batched or len(source.type.shape) != 4:
         return False
-    if keeps:
-        graph.replace(node.name, GlobalAvgPool())
+    if node.type.shape == (1, source.type.channels, 1, 1):
+        graph.replace(node.name, GlobalAvgPool(), [source.name])
         return True
     pooled = graph.add(GlobalAvgPool(), [source.name], name=f"{node.name}_pool", near=node.name)
-    graph.replace(node.name, Flatten(), [pooled.name])
+    view = Flatten() if len(node.type.shape) == 2 else Reshape(node.type.shape)
+    graph.replace(node.name, view, [pooled.name])
+    return True
+
+
+def _merge_means(graph: Graph, node: Node, outer: Mean, source: Node) -> bool:
+    """Case 5: one average of rows of another, over all dimensions of both."""
+    inner = source.op
+    if not isinstance(inner, Mean) or inner.keepdim != outer.keepdim:
+        return False
+    rank = len(graph.operands(source.name)[0].type.shape)
+    left = [axis for axis in range(rank) if inner.keepdim or axis not in inner.axes]
+    axes = {*inner.axes, *(left[axis] for axis in outer.axes)}
+    graph.replace(node.name, Mean(tuple(sorted(axes)), outer.keepdim), source.operands)
     return True
 
 

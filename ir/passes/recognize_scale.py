@@ -1,4 +1,4 @@
-"""A product with one factor per channel and frame becomes Scale."""
+"""A product with a factor per frame becomes Scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from r2b.ir.rewrite import RewritePass
 
 @dataclass(frozen=True)
 class RecognizeScale(RewritePass):
-    """``x * f`` or ``f * x`` with f of shape N x C x 1 x 1 -> Scale(x, f)."""
+    """``x * f`` or ``f * x`` with f of the shape of x, or 1 in some of C, H, W -> Scale(x, f).
+
+    Of two operands of one shape the second is the factor.
+    """
 
     name: ClassVar[str] = "recognize-scale"
 
@@ -20,12 +23,11 @@ class RecognizeScale(RewritePass):
         """Replace one product."""
         if node.op != Arithmetic("mul") or len(node.type.shape) != 4:
             return False
-        factor_shape = (1, node.type.channels, 1, 1)
         left, right = graph.operands(node.name)
         if not left.type.batched or not right.type.batched:
             return False
         for tensor, factor in ((left, right), (right, left)):
-            if factor.type.shape == factor_shape and tensor.type.shape == node.type.shape:
+            if tensor.type.shape == node.type.shape:
                 graph.replace(node.name, Scale(), [tensor.name, factor.name])
                 return True
         return False

@@ -1,3 +1,5 @@
+import pytest
+
 from r2b.ir.passes.eliminate_identities import EliminateIdentities
 
 
@@ -59,3 +61,56 @@ e = Expand(m, shape=(1, 2, 4, 4))
 o = Output(e)
 """
     assert "o = Output(e)" in apply(EliminateIdentities(), text)
+
+
+_HEAD = """x = Input(shape=(1, 2, 4, 4))
+zero = Constant(value=0.0)
+one = Constant(value=1.0)
+"""
+_NORM = "gamma=[1.0, {}], beta=[0.0, 0.0], mean=[0.0, 0.0], var=[1.0, 1.0], eps=0.0"
+
+_NOTHING = {
+    "6": """
+c = Compare(x, zero, kind='gt')
+r = Relu(x)
+d = Identity(r, kind='detach')
+y = Where(c, r, d)
+""",
+    "7 times 1": "y = Arithmetic(x, one, kind='mul')",
+    "7 by 1": "y = Arithmetic(x, one, kind='div')",
+    "7 plus 0": "y = Arithmetic(x, zero, kind='add')",
+    "7 minus 0": "y = Arithmetic(x, zero, kind='sub')",
+    "7 batch norm": f"y = BatchNorm(x, {_NORM.format(1.0)})",
+    "8 max pooling": "y = MaxPool2d(x, kernel=(1, 1), stride=(1, 1))",
+    "8 average pooling": "y = AdaptiveAvgPool2d(x, size=(4, 4))",
+    "8 border": "y = Pad(x, padding=(0, 0, 0, 0), value=1.0)",
+    "8 concatenation": "y = Concat(x)",
+    "8 clamp": "y = Hardtanh(x, lo=-inf, hi=inf)",
+}
+
+
+@pytest.mark.parametrize("name", _NOTHING)
+def test_what_does_nothing_goes(apply, name):
+    result = apply(EliminateIdentities(), f"{_HEAD}{_NOTHING[name]}\no = Output(y)")
+    assert "y = " not in result
+
+
+_SOMETHING = {
+    "6": """
+c = Compare(x, zero, kind='gt')
+r = Relu(x)
+h = Hardtanh(x)
+y = Where(c, r, h)
+""",
+    "7 zero minus": "y = Arithmetic(zero, x, kind='sub')",
+    "7 one over": "y = Arithmetic(one, x, kind='div')",
+    "7 batch norm": f"y = BatchNorm(x, {_NORM.format(2.0)})",
+    "8 strided pooling": "y = MaxPool2d(x, kernel=(1, 1), stride=(2, 2))",
+    "8 concatenation": "y = Concat(x, x)",
+}
+
+
+@pytest.mark.parametrize("name", _SOMETHING)
+def test_what_does_something_stays(apply, name):
+    result = apply(EliminateIdentities(), f"{_HEAD}{_SOMETHING[name]}\no = Output(y)")
+    assert _SOMETHING[name].strip().splitlines()[-1] in result

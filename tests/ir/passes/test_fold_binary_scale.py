@@ -26,3 +26,14 @@ def test_2_offset_stays(apply):
 def test_2_other_users(apply):
     text = f"{_HEAD}y = {_norm(0.0)}\no = Output(y)\np = Output(c)"
     assert _norm(0.0) in apply(FoldBinaryScale(), text)
+
+
+def test_1_scale_of_a_linear_layer(apply):
+    text = """
+x = Input(shape=(1, 2))
+s = Sign(x)
+c = BinaryLinear(s, weight=[[1, -1]], scale=[2.0])
+y = BatchNorm(c, gamma=[-3.0], beta=[0.0], mean=[0.0], var=[1.0], eps=0.0)
+o = Output(y)
+"""
+    assert "y = BinaryLinear(s, weight=[[1, -1]], scale=[-6.0])" in apply(FoldBinaryScale(), text)

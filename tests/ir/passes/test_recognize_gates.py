@@ -55,3 +55,23 @@ o = Output(s)
 def test_another_activation_is_no_gate(apply):
     text = f"{_HEAD}{_LINEAR}o = Output(s)".replace("Relu(a)", "Hardtanh(a)")
     assert "s = Sigmoid(b)" in apply(RecognizeGates(), text)
+
+
+def test_a_hard_sigmoid(apply):
+    text = f"{_HEAD}{_LINEAR}o = Output(s)".replace(
+        "Sigmoid(b)", "Activation(b, kind='hardsigmoid')"
+    )
+    result = apply(RecognizeGates(), text).splitlines()
+    assert result[1].startswith(f"gate = {_GATE}")
+    assert result[1].endswith("function='hardsigmoid')")
+
+
+def test_3_batch_norm_behind_the_layers(apply):
+    norm = "gamma=[2.0, -1.0], beta=[1.0, 0.5], mean=[0.0, 0.0], var=[1.0, 1.0], eps=0.0"
+    text = f"{_HEAD}{_LINEAR}o = Output(s)".replace(
+        "r = Relu(a)", f"n = BatchNorm(a, {norm})\nr = Relu(n)"
+    )
+    result = apply(RecognizeGates(), text).splitlines()
+    assert result[1].startswith(
+        "gate = Gate(x, fc1=[[2.0, 0.0, 4.0, -2.0], [-0.5, -1.0, -0.0, -1.0]], fc1_bias=[3.0, 0.0]"
+    )

@@ -14,6 +14,18 @@ _HEAD = "x = Input(shape=(1, 2, 4, 6))\n"
             "f = Reshape(x, shape=(1, 2, 24))\ny = Mean(f, axes=(2,))",
             "y_pool = GlobalAvgPool(x)\ny = Flatten(y_pool)",
         ),
+        (
+            "m = Mean(x, axes=(3,))\ny = Mean(m, axes=(2,))",
+            "y_pool = GlobalAvgPool(x)\ny = Flatten(y_pool)",
+        ),
+        (
+            "m = Mean(x, axes=(2,), keepdim=True)\ny = Mean(m, axes=(3,), keepdim=True)",
+            "y = GlobalAvgPool(x)",
+        ),
+        (
+            "f = Reshape(x, shape=(1, 2, 24))\ny = Mean(f, axes=(2,), keepdim=True)",
+            "y_pool = GlobalAvgPool(x)\ny = Reshape(y_pool, shape=(1, 2, 1))",
+        ),
         ("y = AdaptiveAvgPool2d(x, size=(1, 1))", "y = GlobalAvgPool(x)"),
         ("y = AdaptiveAvgPool2d(x, size=(2, 2))", "y = AvgPool2d(x, kernel=(2, 3), stride=(2, 3))"),
         ("y = AvgPool2d(x, kernel=(4, 6), stride=(4, 6))", "y = GlobalAvgPool(x)"),
