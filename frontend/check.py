@@ -8,7 +8,7 @@ of it, gives PyTorch's result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
-from r2b.frontend.capture import Capture, evaluate_module, to_numpy
-from r2b.ir.errors import Location, UserError
+from r2b.frontend.capture import Capture, to_numpy
+from r2b.frontend.copies import evaluate_module
+from r2b.ir.errors import Location, UnsupportedOpError, UserError
 from r2b.ir.graph import Graph, Node
 from r2b.ir.interpreter import evaluate
-from r2b.ir.ops import Input
+from r2b.ir.ops import Input, Opaque, Output
 
 TOLERANCE = 1e-4
 """Largest difference that is rounding, relative to the largest magnitude of the tensor."""
+
+PORTION = 1 << 17
+"""Values of the input that are compared at once: one frame of 224x224, all of smaller ones."""
 
 Array = npt.NDArray[Any]
 
@@ -64,28 +69,64 @@ def operation_errors(graph: Graph, captured: Capture, frames: torch.Tensor) -> l
     """Feed each operation with PyTorch's own inputs, and compare with PyTorch's result.
 
     Works for the raw Graph and after any pass, since a name keeps its value. A value that PyTorch
-    does not have (a pass made it) is computed, and counts with the operations that use it.
+    does not have (a pass made it) is computed, and counts with the operations that use it. An
+    operation the Graph does not know (:class:`~r2b.ir.ops.Opaque`) takes PyTorch's value.
     """
-    reference = _reference(captured, frames)
+    worst: dict[str, _Difference] = {}
+    for portion in captured.portions(frames, PORTION):
+        for name, found in _differences(graph, captured, portion).items():
+            worst[name] = worst.get(name, _Difference()).joined(found)
+    nodes = [node for node in graph.nodes() if node.name in worst]
+    return [
+        OperationError(node.name, type(node.op).__name__, node.location, worst[node.name].relative)
+        for node in nodes
+    ]
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """Largest difference, and largest magnitude, of one value over some frames."""
+
+    largest: float = 0.0
+    magnitude: float = 0.0
+
+    def joined(self, other: _Difference) -> _Difference:
+        """Over the frames of both."""
+        return _Difference(max(self.largest, other.largest), max(self.magnitude, other.magnitude))
+
+    @property
+    def relative(self) -> float:
+        """Largest difference over the largest magnitude."""
+        return self.largest / max(self.magnitude, 1e-30) if self.largest else 0.0
+
+
+def _differences(graph: Graph, captured: Capture, frames: torch.Tensor) -> dict[str, _Difference]:
+    reference = captured.run(frames)
     values: dict[str, Array] = {}
-    errors: list[OperationError] = []
+    differences: dict[str, _Difference] = {}
+    left = {node.name: len(graph.users(node.name)) for node in graph.nodes()}
     for node in graph.nodes():
+        expected = _expected(node, reference)
+        if isinstance(node.op, Opaque) and expected is not None:
+            values[node.name] = expected
+            continue
         found = _evaluate(node, values, frames)
-        expected = reference.get(node.name)
         values[node.name] = found if expected is None else expected
         if expected is not None:
-            error = relative_error(found, expected)
-            errors.append(OperationError(node.name, type(node.op).__name__, node.location, error))
-    return errors
+            differences[node.name] = _difference(found, expected)
+        for operand in set(node.operands):
+            left[operand] -= 1
+            if not left[operand]:
+                del values[operand]  # a frame of 224x224 has hundreds of megabytes of them
+    return differences
 
 
-def _reference(captured: Capture, frames: torch.Tensor) -> dict[str, Array]:
-    values: dict[str, Array] = {}
-    for name, value in captured.run(frames).items():
-        first = value[0] if isinstance(value, tuple) else value
-        if isinstance(first, torch.Tensor) and name != "output":
-            values[name] = to_numpy(first)
-    return values
+def _expected(node: Node, reference: Mapping[str, Any]) -> Array | None:
+    value = reference.get(node.name)
+    first = value[0] if isinstance(value, tuple | list) else value
+    if isinstance(node.op, Output) or not isinstance(first, torch.Tensor):
+        return None
+    return to_numpy(first)
 
 
 def _evaluate(node: Node, values: Mapping[str, Array], frames: torch.Tensor) -> Array:
@@ -96,20 +137,21 @@ def _evaluate(node: Node, values: Mapping[str, Array], frames: torch.Tensor) -> 
 
 def relative_error(found: Array, expected: Array) -> float:
     """Largest difference over the largest magnitude; infinite where shapes or NaN differ."""
+    return _difference(found, expected).relative
+
+
+def _difference(found: Array, expected: Array) -> _Difference:
     if found.shape != expected.shape:
         # a number stands for a tensor full of it
         if found.size != 1:
-            return float("inf")
+            return _Difference(float("inf"))
         found = np.broadcast_to(found, expected.shape)
     mine, theirs = found.astype(np.float64), expected.astype(np.float64)
-    same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
-    if np.all(same):
-        return 0.0
     with np.errstate(invalid="ignore"):
-        difference = np.abs(mine - theirs)[~same]
-    scale = max(float(np.nanmax(np.abs(theirs), initial=0)), 1e-30)
-    error = float(difference.max()) / scale
-    return float("inf") if np.isnan(error) else error
+        magnitude = float(np.nanmax(np.abs(theirs), initial=0))
+        same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
+        largest = 0.0 if np.all(same) else float(np.abs(mine - theirs)[~same].max())
+    return _Difference(float("inf") if np.isnan(largest) else largest, magnitude)
 
 
 def check_against_module(
@@ -117,13 +159,55 @@ def check_against_module(
 ) -> None:
     """Prove on several frames that a Graph computes what the module does.
 
+    Parameters
+    ----------
+    module : nn.Module
+        A copy: its forward may change it.
+    captured : Capture
+    graph : Graph
+    example : Tensor
+        One of the frames compared.
+
     Raises
     ------
     UserError
-        They differ; the first place is named.
+        They differ, or the module does not compute the same twice; the first place is named.
     """
     frames = check_frames(example)
     _check_capture(module, captured, frames)
+    _check_operations(graph, captured, frames)
+
+
+def check_against_program(program: ExportedProgram, captured: Capture, graph: Graph) -> None:
+    """Prove on several frames that a Graph computes what an exported program does.
+
+    Raises
+    ------
+    UserError
+        They differ.
+    """
+    frames = check_frames(torch.rand((1, *captured.input_shape)))
+    if captured.batch:
+        frames = frames.repeat(captured.batch, *[1] * len(captured.input_shape))
+    module = program.module()
+    for portion in captured.portions(frames, PORTION):
+        with torch.no_grad():
+            result = module(portion.clone())
+        expected = tuple(result) if isinstance(result, tuple | list) else (result,)
+        error = _worst(captured.run(portion)["output"], expected)
+        if not error <= TOLERANCE:
+            raise UserError(
+                f"what was read of the exported program differs from it by {error:.1e} of the "
+                f"largest output ({TOLERANCE:.0e} is allowed). This is a defect of r2b: please "
+                "report it with the program."
+            )
+    _check_operations(graph, captured, frames)
+
+
+def _check_operations(graph: Graph, captured: Capture, frames: torch.Tensor) -> None:
+    if frames[0].numel() >= PORTION and captured.batch is None:
+        # NumPy takes seconds for each; the example and one of the normal ones say enough
+        frames = frames[[0, 3]]
     for error in operation_errors(graph, captured, frames):
         if not error.relative <= TOLERANCE:
             raise UserError(
@@ -135,19 +219,32 @@ def check_against_module(
 
 def _check_capture(module: nn.Module, captured: Capture, frames: torch.Tensor) -> None:
     with _recorded(module) as parts:
-        expected = evaluate_module(module, frames)
-    values = captured.run(frames)
-    found = values["output"]
+        first = evaluate_module(module, frames)
+    found = captured.results_on(frames, PORTION)
+    error, again = _worst(found, first), _worst(evaluate_module(module, frames), first)
+    if not again <= TOLERANCE:
+        changed = ", ".join(captured.changes) or "something"
+        raise UnsupportedOpError(
+            f"the model changes {changed} while it runs, and its second run on the same frames "
+            f"differs from the first by {again:.1e} of the largest output; a network must be the "
+            "same for every frame. Make forward() leave parameters and buffers alone, and draw no "
+            "random numbers in evaluation mode."
+        )
+    if not error <= TOLERANCE:
+        place = _first_difference(captured, captured.run(frames), parts)
+        raise UserError(
+            f"what torch.export captured differs from the model by {error:.1e} of the largest "
+            f"output ({TOLERANCE:.0e} is allowed); first at {place}.\n"
+            "forward() must compute with PyTorch's tensors alone, and the same while it is "
+            "exported: what NumPy or other libraries compute on the way is not seen."
+        )
+
+
+def _worst(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
+    if len(found) != len(expected):
+        return float("inf")
     pairs = zip(found, expected, strict=True)
-    worst = max(relative_error(to_numpy(mine), to_numpy(theirs)) for mine, theirs in pairs)
-    if worst <= TOLERANCE:
-        return
-    raise UserError(
-        f"what torch.export captured differs from the model by {worst:.1e} of the largest output "
-        f"({TOLERANCE:.0e} is allowed); first at {_first_difference(captured, values, parts)}.\n"
-        "A forward pass that assigns to .data, or changes parameters or its input, is captured "
-        "without that change. Compute a new tensor instead."
-    )
+    return max(relative_error(to_numpy(mine), to_numpy(theirs)) for mine, theirs in pairs)
 
 
 @contextmanager

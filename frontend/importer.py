@@ -1,4 +1,4 @@
-"""From an ``nn.Module`` to a Graph that is proved to compute the same."""
+"""From an ``nn.Module`` or an exported program to a Graph that is proved to compute the same."""
 
 from __future__ import annotations
 
@@ -8,25 +8,34 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.export import ExportedProgram
 
-from r2b.frontend.capture import Capture, capture, location_of
-from r2b.frontend.check import check_against_module
+from r2b.frontend.capture import Capture, capture
+from r2b.frontend.check import check_against_module, check_against_program
+from r2b.frontend.copies import twin_of
+from r2b.frontend.exported import capture_program
 from r2b.frontend.handlers import (
+    ELEMENTWISE,
     HANDLERS,
     IGNORED,
+    REASONS,
     Arguments,
     NotSupportedError,
-    constant_of,
     shape_of,
 )
+from r2b.frontend.handlers_shape import constant_of
+from r2b.frontend.locations import location_of
 from r2b.ir.errors import Location, UnsupportedOpError
 from r2b.ir.graph import Graph
-from r2b.ir.ops import Input, Output
+from r2b.ir.ops import Input, Opaque, Output
+from r2b.ir.types import DType, TensorType
 
 _WAY_OUT = (
     "Write these places with supported operations. Operations on parameters alone are always "
     "supported, they are computed once."
 )
+_MAYBE = "no operation of the Graph stands for it, unless a straight-through estimator cancels it"
+_TRANSPOSITIONS = frozenset({"t", "transpose", "permute", "numpy_T", "mT"})
 
 
 def import_module(module: nn.Module, example: torch.Tensor) -> Graph:
@@ -34,13 +43,14 @@ def import_module(module: nn.Module, example: torch.Tensor) -> Graph:
 
     The names of the Graph are those of the ATen graph; every operation carries the path of the
     innermost module and the source line. :func:`r2b.ir.passes.canonicalize.canonicalize` is the
-    next step.
+    next step. What PyTorch has and the Graph has no word for becomes an
+    :class:`~r2b.ir.ops.Opaque`, which that step refuses where it is left.
 
     Parameters
     ----------
     module : nn.Module
-        Is evaluated in evaluation mode, whatever mode it is in.
-    example : Tensor, N x C x H x W, float32
+        Is copied, and the copy evaluated in evaluation mode, whatever mode the module is in.
+    example : Tensor, N x C x H x W or N x F, float32
         Gives the shape of a frame, and is one of the frames compared.
 
     Raises
@@ -49,11 +59,33 @@ def import_module(module: nn.Module, example: torch.Tensor) -> Graph:
         The example is not such a tensor, or the model does not take it, or what was captured
         differs from the model.
     UnsupportedOpError
-        The model cannot be captured, or holds operations that are not supported: all are listed.
+        The model cannot be captured, or holds values that are not tensors per frame: all are
+        listed.
     """
     captured = capture(module, example)
     graph = import_capture(captured)
-    check_against_module(module, captured, graph, example)
+    check_against_module(twin_of(module), captured, graph, example)
+    return graph
+
+
+def import_exported(program: ExportedProgram) -> Graph:
+    """Import a program of ``torch.export`` as :func:`import_module` does a module.
+
+    Parameters
+    ----------
+    program : ExportedProgram
+        With one input, N x C x H x W or N x F, float32. N may be symbolic or any number.
+
+    Raises
+    ------
+    UserError
+        The program has not such an input.
+    UnsupportedOpError
+        The program was exported in training mode, or holds what is not supported.
+    """
+    captured = capture_program(program)
+    graph = import_capture(captured)
+    check_against_program(program, captured, graph)
     return graph
 
 
@@ -88,6 +120,8 @@ class _Importer:
         Tensor of each node that depends on parameters only.
     lost : set
         Nodes that are refused or depend on such.
+    several : dict
+        Nodes with several results that no handler took, with the reason.
     """
 
     captured: Capture
@@ -95,6 +129,7 @@ class _Importer:
     names: dict[fx.Node, str] = field(default_factory=dict[fx.Node, str])
     fixed: dict[fx.Node, Any] = field(default_factory=dict[fx.Node, Any])
     lost: set[fx.Node] = field(default_factory=set[fx.Node])
+    several: dict[fx.Node, str] = field(default_factory=dict[fx.Node, str])
     refusals: list[_Refusal] = field(default_factory=list[_Refusal])
     origins: dict[str, tuple[str, torch.Tensor]] = field(init=False)
 
@@ -107,14 +142,24 @@ class _Importer:
         steps = {
             "placeholder": self._placeholder,
             "call_function": self._call,
+            "get_attr": self._attribute,
             "output": self._outputs,
         }
         for node in self.captured.nodes:
             steps.get(node.op, self._refuse_kind)(node)
         if self.refusals:
-            raise UnsupportedOpError(_report(self.refusals))
+            raise UnsupportedOpError(_report([*self.refusals, *self._opaque()]))
         self.graph.prune()
         return self.graph
+
+    def _opaque(self) -> list[_Refusal]:
+        return [
+            _Refusal(node.op.target, node.location, node.op.reason or _MAYBE)
+            for node in self.graph.nodes()
+            if isinstance(node.op, Opaque)
+        ]
+
+    # -------------------------------------------------------------------------------------- nodes
 
     def _placeholder(self, node: fx.Node) -> None:
         if node.name in self.origins:
@@ -123,23 +168,37 @@ class _Importer:
         op = Input((1, *self.captured.input_shape))
         self.names[node] = self.graph.add(op, name=node.name).name
 
+    def _attribute(self, node: fx.Node) -> None:
+        value: Any = self.captured.program.graph_module
+        for name in str(node.target).split("."):
+            value = getattr(value, name)
+        if isinstance(value, torch.Tensor):
+            self.fixed[node] = value.detach()
+        else:
+            self._refuse(node, "a nested graph")
+
     def _outputs(self, node: fx.Node) -> None:
-        results = node.args[0]
-        for result in results if isinstance(results, tuple | list) else [results]:
+        for result in self.captured.results:
             if not isinstance(result, fx.Node):
                 self._refuse(node, "an output that is not a tensor")
             elif result in self.fixed:
                 self._refuse(result, "an output that does not depend on the frames")
-            elif result not in self.lost:
-                self.graph.add(Output(), [self.lookup(result)], name="output")
+            elif result in self.lost:
+                continue
+            elif result not in self.names:
+                self._refuse(result, "an output that is not a tensor per frame")
+            else:
+                self.graph.add(Output(), [self.names[result]], name="output")
 
     def _call(self, node: fx.Node) -> None:
+        if node.target in IGNORED:
+            return
         if any(source in self.lost for source in node.all_input_nodes):
             self.lost.add(node)
-        elif node.target in IGNORED or isinstance(node.meta.get("val"), torch.SymInt):
-            return
         elif self._depends_on_parameters_only(node):
             self.fixed[node] = _compute(node, self.fixed)
+        elif isinstance(node.meta.get("val"), torch.SymInt | torch.SymBool | torch.SymFloat | int):
+            return
         elif node.target is operator.getitem:
             self._getitem(node)
         else:
@@ -151,27 +210,78 @@ class _Importer:
 
     def _getitem(self, node: fx.Node) -> None:
         source, index = node.args
-        if isinstance(source, fx.Node) and index == 0:
-            self.names[node] = self.lookup(source)
+        if not isinstance(source, fx.Node) or not isinstance(index, int):
+            self._refuse(node, "an element of what is no list of tensors")
+        elif index == 0 and source in self.names:
+            self.names[node] = self.names[source]
         else:
-            self._refuse(node, "only the first result of an operation is supported")
+            reason = self.several.get(source, "only the first result of an operation is supported")
+            self._add_opaque(node, source, reason)
 
     def _import(self, node: fx.Node) -> None:
         try:
             self.names[node] = self._handle(node)
         except (NotSupportedError, ValueError) as error:
-            self._refuse(node, str(error).removeprefix(f"{node.name} at {location_of(node)}: "))
+            reason = str(error).removeprefix(f"{node.name} at {location_of(node)}: ")
+            if isinstance(node.meta.get("val"), tuple | list):
+                self.several[node] = reason
+            else:
+                self._add_opaque(node, node, reason)
 
     def _handle(self, node: fx.Node) -> str:
         handler = HANDLERS.get(node.target)
         if handler is None:
-            raise NotSupportedError("")
+            raise NotSupportedError(REASONS.get(node.target, ""))
         constant = node in self.fixed
-        name = handler(Arguments(self.graph, node, bind(node), self.lookup, constant))
+        name = handler(self._arguments(node, constant))
         found = self.graph[name].type
-        if found.batched and found.shape != shape_of(node):
-            raise NotSupportedError(f"its result is {shape_of(node)}, read as {found}")
+        if found.batched and found.shape != shape_of(node, self.captured.batch):
+            wanted = shape_of(node, self.captured.batch)
+            self.graph.remove(name)
+            raise NotSupportedError(f"its result is {wanted}, read as {found}")
         return name
+
+    def _arguments(self, node: fx.Node, fixed: bool) -> Arguments:
+        return Arguments(
+            self.graph,
+            node,
+            bind(node),
+            self.lookup,
+            fixed,
+            self.captured.batch,
+            transposed=self._transposed,
+        )
+
+    def _add_opaque(self, node: fx.Node, source: fx.Node, reason: str) -> None:
+        """Let an operation without a word stand for what it is; refuse a result without a type.
+
+        Parameters
+        ----------
+        node : fx.Node
+            Gives name and type.
+        source : fx.Node
+            The operation: the node, or what it is a result of.
+        """
+        try:
+            shape = shape_of(node, self.captured.batch)
+        except NotSupportedError as error:
+            self._refuse(node, f"{error}; {reason}" if reason else str(error))
+            return
+        operands = [self._operand(one) for one in source.all_input_nodes]
+        dtype = DType.BOOL if node.meta["val"].dtype is torch.bool else DType.FLOAT
+        op = Opaque(str(source.target), reason, TensorType(shape, dtype), _written(node, source))
+        known = [operand for operand in operands if operand]
+        self.names[node] = self.graph.add(
+            op, known, name=node.name, location=location_of(source)
+        ).name
+
+    def _operand(self, node: fx.Node) -> str:
+        try:
+            return self.lookup(node)
+        except NotSupportedError:
+            return ""
+
+    # --------------------------------------------------------------------------------- parameters
 
     def lookup(self, node: fx.Node) -> str:
         """Value of a node; what depends on parameters only is added when it is first asked for."""
@@ -186,17 +296,38 @@ class _Importer:
 
         The passes read a weight as an expression; one without words is the constant it is.
         """
-        if node.op == "call_function":
+        if node.op == "call_function" and node.target is not operator.getitem:
             try:
                 return self._handle(node)
             except (NotSupportedError, ValueError):
                 pass
-        value = self.fixed[node]
+        return self._add_constant(node, node.name, self.fixed[node])
+
+    def _add_constant(self, node: fx.Node, name: str, value: Any) -> str:
         if not isinstance(value, torch.Tensor):
             raise NotSupportedError(f"an operand of type {type(value).__name__}")
         origin = self.origins[node.name][0] if node.name in self.origins else ""
         op, place = constant_of(value, origin), _owner(origin) or location_of(node)
-        return self.graph.add(op, name=node.name, location=place).name
+        return self.graph.add(op, name=name, location=place).name
+
+    def _transposed(self, node: fx.Node) -> str:
+        """Transpose of a matrix of parameters: the matrix before a transposition, if there is one.
+
+        Otherwise the expression is built again on transposed matrices as far as it takes each
+        element by itself, so that the passes still see how a weight is made.
+        """
+        if _short(node.target) in _TRANSPOSITIONS and len(node.all_input_nodes) == 1:
+            return self.lookup(node.all_input_nodes[0])
+        matrices = [self.fixed.get(source) for source in node.all_input_nodes]
+        shape = self.fixed[node].shape
+        plain = all(isinstance(one, torch.Tensor) and one.shape == shape for one in matrices)
+        name = f"{node.name}_transposed"
+        if node.target in ELEMENTWISE and matrices and plain:
+            arguments = Arguments(self.graph, node, bind(node), self._transposed, True, name=name)
+            return HANDLERS[node.target](arguments)
+        return self._add_constant(node, name, self.fixed[node].t())
+
+    # ----------------------------------------------------------------------------------- refusals
 
     def _refuse_kind(self, node: fx.Node) -> None:
         self._refuse(node, f"a node of kind {node.op}, which has no place in a network")
@@ -228,6 +359,14 @@ def bind(node: fx.Node) -> dict[str, Any]:
     }
     names = [parameter.name for parameter in parameters]
     return {**bound, **dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def _written(node: fx.Node, source: fx.Node) -> str:
+    """Arguments of an operation as text; what is random is like nothing else."""
+    if torch.Tag.nondeterministic_seeded in getattr(source.target, "tags", ()):
+        return node.name
+    index = f"[{node.args[1]}]" if node is not source else ""
+    return f"{source.args}{dict(source.kwargs) or ''}{index}"
 
 
 def _report(refusals: list[_Refusal]) -> str:
