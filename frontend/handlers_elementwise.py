@@ -248,6 +248,9 @@ def _full(node: Arguments) -> str:
     fill = _FILLS[node.node.target]
     if fill is None:
         fill = float(node["fill_value" if "fill_value" in node.values else "value"])
+    shape = tuple(node.node.meta["val"].shape)
+    if node.fixed and all(isinstance(size, int) for size in shape):
+        return node.constant(np.full(shape, fill))
     # one number stands for all: whatever uses it broadcasts
     return node.constant(fill)
 

@@ -366,7 +366,10 @@ def _written(node: fx.Node, source: fx.Node) -> str:
     if torch.Tag.nondeterministic_seeded in getattr(source.target, "tags", ()):
         return node.name
     index = f"[{node.args[1]}]" if node is not source else ""
-    return f"{source.args}{dict(source.kwargs) or ''}{index}"
+    # operands by position: equal operations on equal values are one, whatever the names
+    places = {operand: f"#{place}" for place, operand in enumerate(source.all_input_nodes)}
+    args, kwargs = fx.map_arg((source.args, dict(source.kwargs)), places.__getitem__)
+    return f"{args}{kwargs or ''}{index}"
 
 
 def _report(refusals: list[_Refusal]) -> str:
