@@ -7,23 +7,27 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from r2b import __version__
-from r2b.console import DIFFERENT, Reporter, exit_statuses, termination
+from r2b.console import BAD_INPUT, DIFFERENT, Reporter, exit_statuses, show_version, termination
 
 if TYPE_CHECKING:
-    from r2b.compile import Result
-    from r2b.ir.quantize import Preprocessing
+    from r2b.compiler import Result
+    from r2b.explain import Explanation
+    from r2b.frontend.loading import Request
+    from r2b.options import Options
 
 DEFAULT_VERIFY = "4"
 EPILOG = """
 Examples:
 
     r2b-compile model.pt\n
+    r2b-compile model.pt2 --explain\n
     r2b-compile model.pt --verify\n
+    r2b-compile weights.pth --model nets.resnet:birealnet18 --model-args classes=10\n
+        --input-shape 3x32x32 --calibrate frames.npy\n
     r2b-compile model.pt --device ecp5-85f --parallelism 32x32 --verify 8 -o small.r2b\n
     r2b-compile model.pt --calibrate frames.npy --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225\n
     r2b-compile model.pt --target cost --json > cost.json
@@ -34,16 +38,35 @@ Exit status: 0 all equal, 1 results differ, 2 bad input.
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def show_version(asked: bool) -> None:
-    """Print the version and end."""
-    if asked:
-        typer.echo(f"r2b {__version__}")
-        raise typer.Exit
-
-
 @app.command(epilog=EPILOG)
 def compile_command(
-    model: Annotated[Path, typer.Argument(help="Checkpoint (r2b-checkpoint/1).")],
+    model: Annotated[
+        Path, typer.Argument(help="Program of torch.export (.pt2), state_dict, or checkpoint.")
+    ],
+    factory: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="PACKAGE.MODULE:FACTORY",
+            help="What makes the network of a state_dict; this code is run.",
+        ),
+    ] = None,
+    model_args: Annotated[
+        str | None,
+        typer.Option(metavar="JSON|K=V,...", help="Keywords for the factory."),
+    ] = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(metavar="CxHxW|F", help="Shape of a frame.  [what MODEL or --calibrate says]"),
+    ] = None,
+    trust_pickle: Annotated[
+        bool,
+        typer.Option("--trust-pickle", help="Run the code in a pickled MODEL; know its origin."),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say what is binary, and why; compile and write nothing."),
+    ] = False,
     target: Annotated[
         str, typer.Option(metavar="numpy|fpga|cost|all", help="What to make.")
     ] = "fpga",
@@ -93,6 +116,14 @@ def compile_command(
         str | None,
         typer.Option(metavar="+1|-1", help="Sign of an exact 0, where the model has none."),
     ] = None,
+    binarize_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sign|mean",
+            help="Binarize weights that are real in MODEL where activations are binary: +-1, or "
+            "+- the mean magnitude of the channel.",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print more.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -105,39 +136,69 @@ def compile_command(
     reporter = Reporter(quiet, verbose, as_json)
     with exit_statuses(reporter):
         # torch takes seconds to load, and --help does not need it
-        from r2b.compile import Options, compile_model
+        from r2b.frontend.loading import Request, parse_shape
+        from r2b.options import Options
 
+        means, deviations = parse_preprocessing(mean, std, raw)
         options = Options(
-            model=model,
             target=target,
             output=output,
             force=force,
-            calibrate=calibrate,
+            calibration=calibrate,
             act_bits=act_bits,
             device=device,
             clock_mhz=clock,
             parallelism=parallelism,
             verify=verify,
-            preprocessing=parse_preprocessing(mean, std, raw),
+            mean=means,
+            std=deviations,
+            raw=raw,
             seed=seed,
             sign_zero=parse_sign_zero(sign_zero),
+            binarize_weights=parse_binarization(binarize_weights),
         )
-        result = compile_model(options, reporter)
-        show(result, reporter)
-        if result.verification is not None and not result.verification.equal:
-            raise typer.Exit(DIFFERENT)
+        shape = None if input_shape is None else parse_shape(input_shape)
+        request = Request(model, factory, model_args, trust_pickle)
+        run = explain_and_show if explain else compile_and_show
+        status = run(request, options, shape, reporter)
+        if status:
+            raise typer.Exit(status)
 
 
-def parse_preprocessing(mean: str | None, std: str | None, raw: bool) -> Preprocessing:
-    """What the network receives for a pixel."""
+def compile_and_show(
+    request: Request, options: Options, shape: tuple[int, ...] | None, reporter: Reporter
+) -> int:
+    """Compile, print the result, give the exit status."""
+    from r2b.compiler import compile_model
+
+    result = compile_model(request, options, shape, reporter)
+    show(result, reporter)
+    equal = result.verification is None or result.verification.equal
+    return 0 if equal else DIFFERENT
+
+
+def explain_and_show(
+    request: Request, options: Options, shape: tuple[int, ...] | None, reporter: Reporter
+) -> int:
+    """Explain, print what was found, give the exit status."""
+    from r2b.explain import explain_model
+
+    explanation = explain_model(request, options, shape, reporter)
+    show_explanation(explanation, reporter)
+    return 0 if explanation.unsupported is None else BAD_INPUT
+
+
+def parse_preprocessing(
+    mean: str | None, std: str | None, raw: bool
+) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
+    """Mean and deviation of what the network receives for a pixel."""
     from r2b.ir.errors import CalibrationError
-    from r2b.ir.quantize import Preprocessing
 
     if raw and (mean is not None or std is not None):
         raise CalibrationError(
             "--raw gives the network the pixels as they are; leave --mean, --std"
         )
-    return Preprocessing(_numbers("--mean", mean, 0.0), _numbers("--std", std, 1.0), raw)
+    return _numbers("--mean", mean, 0.0), _numbers("--std", std, 1.0)
 
 
 def _numbers(option: str, text: str | None, default: float) -> float | tuple[float, ...]:
@@ -154,7 +215,7 @@ def _numbers(option: str, text: str | None, default: float) -> float | tuple[flo
     return values[0] if len(values) == 1 else values
 
 
-def parse_sign_zero(text: str | None) -> int | None:
+def parse_sign_zero(text: str | None) -> Literal[-1, 1] | None:
     """Sign of an exact zero."""
     from r2b.ir.errors import CalibrationError
 
@@ -162,7 +223,19 @@ def parse_sign_zero(text: str | None) -> int | None:
         return None
     if text not in ("+1", "1", "-1"):
         raise CalibrationError(f"--sign-zero takes +1 or -1, not {text!r}")
-    return int(text)
+    return -1 if text == "-1" else 1
+
+
+def parse_binarization(text: str | None) -> Literal["sign", "mean"] | None:
+    """How real weights become binary."""
+    from r2b.ir.errors import UserError
+
+    if text is None or text == "sign" or text == "mean":
+        return text
+    raise UserError(
+        f"--binarize-weights takes sign or mean, not {text!r:.40}: sign gives +1 and -1, mean "
+        "gives them times the mean magnitude of each output channel"
+    )
 
 
 def show(result: Result, reporter: Reporter) -> None:
@@ -183,6 +256,20 @@ def show(result: Result, reporter: Reporter) -> None:
             reporter.error(message)
     if result.folder is not None:
         reporter.show(f"wrote {result.folder}")
+
+
+def show_explanation(explanation: Explanation, reporter: Reporter) -> None:
+    """Print what ``--explain`` found."""
+    from r2b import tables
+
+    content = explanation.to_dict()
+    if reporter.as_json:
+        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    reporter.show(tables.layer_table(content))
+    for line in tables.explanation_lines(content):
+        reporter.show(line)
+    if explanation.unsupported is not None:
+        reporter.error(explanation.unsupported)
 
 
 def with_default_value(arguments: Sequence[str], option: str, default: str) -> list[str]:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from rich import box
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from r2b import __version__
-from r2b.console import DIFFERENT, Reporter, exit_statuses, termination
-from r2b.ir.errors import OutputError, UserError
+from r2b.calibration import load_array
+from r2b.console import DIFFERENT, Reporter, exit_statuses, show_version, termination
+from r2b.ir.errors import CalibrationError, OutputError, UserError
 
 if TYPE_CHECKING:
     from r2b.sim.compare import Report
@@ -72,13 +71,6 @@ class Run:
     seconds: float
     trace: Path | None = None
     report: Report | None = None
-
-
-def show_version(asked: bool) -> None:
-    """Print the version and end."""
-    if asked:
-        typer.echo(f"r2b {__version__}")
-        raise typer.Exit
 
 
 @app.command(epilog=EPILOG)
@@ -187,11 +179,10 @@ def read_frames(path: Path) -> npt.NDArray[np.uint8]:
     """The frames of an ``.npy`` file."""
     wanted = "frames are an .npy file, uint8 N x C x H x W"
     try:
-        frames: object = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}; {wanted}") from None
-    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile):
-        raise UserError(f"{path} is no array that NumPy can read; {wanted}") from None
+        frames = load_array(path)
+    except CalibrationError as error:
+        what = str(error).partition(";")[0]
+        raise UserError(f"{path}: {what}; {wanted}") from None
     if not isinstance(frames, np.ndarray):
         raise UserError(f"{path} is an archive; {wanted}")
     if not len(frames.shape) or not len(frames):

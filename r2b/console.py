@@ -14,14 +14,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from r2b import __version__
 from r2b.ir.errors import UserError
 
 EQUAL, DIFFERENT, BAD_INPUT, DEFECT, INTERRUPTED, TERMINATED = 0, 1, 2, 70, 130, 143
 """Exit statuses."""
 
-
 WIDTH = 120
 """Columns where there is no terminal."""
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        typer.echo(f"r2b {__version__}")
+        raise typer.Exit
 
 
 def make_console(stderr: bool) -> Console:

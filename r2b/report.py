@@ -10,7 +10,7 @@ from typing import Any
 from r2b import __version__
 from r2b.backends.cost import cycles, ops
 from r2b.hw.plan import Plan
-from r2b.ir.program import BinaryConv, Program, RealConv, Stage
+from r2b.ir.program import BinaryConv, Concat, Contraction, Program, RealConv, Stage
 from r2b.ir.quantize import CalibrationReport
 from r2b.verify import Verification
 
@@ -83,10 +83,22 @@ def _stage(program: Program, stage: Stage) -> dict[str, Any]:
 
 
 def _input(program: Program, stage: Stage) -> dict[str, Any]:
-    source = stage.contraction.source
-    binary = isinstance(stage.contraction, BinaryConv)
-    form = "sign" if binary else "uint8" if source == ops.FRAME else f"int{program.act_bits}"
-    return {"name": source, "shape": list(ops.source_shape(program, stage)), "format": form}
+    conv = stage.contraction
+    names = conv.sources if isinstance(conv, Concat) else (conv.source,)
+    formats = dict.fromkeys(_format(program, conv, name) for name in names)
+    return {
+        "name": ", ".join(names),
+        "shape": list(ops.source_shape(program, stage)),
+        "format": ", ".join(formats),
+    }
+
+
+def _format(program: Program, contraction: Contraction, name: str) -> str:
+    if isinstance(contraction, BinaryConv):
+        return "sign"
+    if name == ops.FRAME:
+        return "uint8"
+    return f"int{program.act_bits}" if name in program.tensors else "sign"
 
 
 def _weight(stage: Stage) -> dict[str, Any] | None:

@@ -77,3 +77,60 @@ def _shape(shape: list[int]) -> str:
 
 def _number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+# --------------------------------------------------------------------------------------- --explain
+
+
+def layer_table(explanation: Report) -> Table:
+    """Every convolution and linear layer: binary or real, because; and what was found with it."""
+    layers = explanation["layers"]
+    table = Table(title=f"{explanation['name']}: convolutions and linear layers", box=box.SIMPLE)
+    table.add_column("layer", overflow="fold", ratio=3)
+    table.add_column("is", no_wrap=True)
+    table.add_column("because, and what was found", overflow="fold", ratio=5)
+    lacking = any(layer["hardware"] not in (None, "yes") for layer in layers)
+    if lacking:
+        table.add_column("hardware", overflow="fold", ratio=2)
+    for layer in layers:
+        row = [_where(layer), layer["form"], _found(layer), layer["hardware"] or "-"]
+        table.add_row(*row[: 3 + lacking], style="bold" if layer["form"] == "binary" else "")
+    return table
+
+
+def _where(layer: Report) -> str:
+    shape = " ".join(text for text in (layer["kind"], layer["window"], layer["shape"]) if text)
+    return "\n".join(
+        text for text in (layer["module"] or layer["name"], shape, layer["source"]) if text
+    )
+
+
+def _found(layer: Report) -> str:
+    named = [f"{name}: {layer[name]}" for name in FINDINGS if layer[name]]
+    offer = [f"or {layer['offer']}"] if layer["offer"] else []
+    return "\n".join([layer["because"], *named, *offer])
+
+
+FINDINGS = ("weight", "scale", "threshold", "gate")
+"""What is told of a layer behind the reason."""
+
+
+def explanation_lines(explanation: Report) -> list[str]:
+    """What is to be said behind the table."""
+    layers, lacking = explanation["layers"], explanation["hardware_lacks"]
+    lines = [f"{explanation['binary']} of {len(layers)} layers are binary"]
+    offered = [layer["module"] or layer["name"] for layer in layers if layer["offer"]]
+    if offered:
+        lines.append(
+            f"{len(offered)} take signs, but their weights are real in the file "
+            f"({', '.join(offered[:3])}{', ...' if len(offered) > 3 else ''}): if the training "
+            "binarises them outside forward(), --binarize-weights sign (or mean, with a scale per "
+            "channel) does the same"
+        )
+    if lacking:
+        lines += [
+            "the hardware does not build:",
+            *(f"  {line}" for line in lacking),
+            "--target numpy does",
+        ]
+    return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import pickle
 import signal
@@ -16,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from r2b import cli_compile, compile, output, verify
+from r2b import cli_compile, compiler, output, verify
+from r2b.frontend.loading import Request
 from r2b.ir.errors import CheckpointError, OutputError
+from r2b.options import Options
 from r2b.train import checkpoint, zoo
 
 MODEL = Path(__file__).parents[1] / "examples" / "digits" / "digits.pt"
@@ -97,7 +98,7 @@ def spoil(**changes: object) -> Path:
 
 
 def test_no_such_file(refused):
-    assert refused("nothing.pt").startswith("nothing.pt: there is no such file; r2b reads")
+    assert refused("nothing.pt").startswith("nothing.pt: there is no such file; r2b-compile takes")
 
 
 def test_no_argument(usage):
@@ -107,17 +108,18 @@ def test_no_argument(usage):
 @pytest.mark.parametrize("content", [b"hello", b"\x89PNG\r\n\x1a\n" + bytes(100)])
 def test_no_model(refused, content):
     Path("x.pt").write_bytes(content)
-    assert "x.pt: this is not a model file (it is no zip archive); r2b reads" in refused("x.pt")
+    message = refused("x.pt")
+    assert message.startswith("x.pt: this is not a model file (it is no zip archive); r2b-compile")
 
 
 def test_empty_file(refused):
     Path("x.pt").touch()
-    assert refused("x.pt").startswith("x.pt: the file is empty; r2b reads")
+    assert refused("x.pt").startswith("x.pt: the file is empty; r2b-compile takes")
 
 
 def test_a_folder(refused):
     Path("x.pt").mkdir()
-    assert refused("x.pt").startswith("x.pt: this is not a regular file; r2b reads")
+    assert refused("x.pt").startswith("x.pt: this is a folder; r2b-compile takes")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
@@ -126,7 +128,7 @@ def test_truncated_checkpoint(refused, share):
     Path("x.pt").write_bytes(content[: int(share * len(content))])
     message = refused("x.pt")
     assert message == (
-        "x.pt: the zip archive is truncated or damaged; copy the file again or train again"
+        "x.pt: the zip archive is truncated or damaged; copy the file again, or save it again"
     )
 
 
@@ -159,7 +161,8 @@ def test_other_archive(refused):
 
 def test_unknown_architecture(refused):
     assert refused(spoil(arch="resnet-9000")) == (
-        "spoiled.pt: there is no network 'resnet-9000' in the zoo; known are: " + ARCH
+        "spoiled.pt: there is no network 'resnet-9000' in the zoo; known are: "
+        + ", ".join(sorted(zoo.ARCHITECTURES))
     )
 
 
@@ -181,24 +184,24 @@ def test_stored_frames_that_do_not_fit(refused):
     assert "calibration must be a uint8 tensor N x 1 x 16 x 16, N >= 1, not uint8 4 x 3" in message
 
 
-class Sine(zoo.RealToBinary):
-    """A network with an operation that no pass takes."""
+ODD = """
+import torch
+from torch import nn
 
+class Odd(nn.Linear):
     def forward(self, x):
-        return torch.erf(super().forward(x))
+        return torch.special.i0(torch.special.i1(super().forward(x)))
+"""
 
 
-def test_unsupported_op(refused, monkeypatch, model):
-    @functools.wraps(zoo.real_to_binary_digits)
-    def builder(**config):
-        network = zoo.real_to_binary_digits(**config)
-        network.__class__ = Sine
-        return network
-
-    monkeypatch.setitem(zoo.ARCHITECTURES, ARCH, builder)
-    message = refused(model, "--calibrate", "random", "-q")
-    assert "aten.erf" in message
-    assert "test_cli_bad_input.py:" in message
+def test_unsupported_ops(refused):
+    Path("oddnet.py").write_text(ODD)
+    torch.save(torch.nn.Linear(4, 2).state_dict(), "x.pt")
+    arguments = ["--model", "oddnet:Odd", "--model-args", "in_features=4,out_features=2"]
+    shape = ["--input-shape", "4", "--calibrate", "random", "--target", "numpy", "-q"]
+    message = refused("x.pt", *arguments, *shape)
+    for text in ("aten.special_i0", "aten.special_i1", "oddnet.py:7"):
+        assert text in message
 
 
 # ----------------------------------------------------------------------------- calibration frames
@@ -427,20 +430,20 @@ def test_interrupted(refused, monkeypatch, model):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compile, "write_report", interrupt)
+    monkeypatch.setattr(compiler, "write_report", interrupt)
     arguments = [model, "--calibrate", frames(), "--target", "numpy"]
     assert refused(*arguments, status=130) == "interrupted; nothing was written"
 
 
 TERMINATED = """
 import sys, time
-from r2b import cli_compile, compile
+from r2b import cli_compile, compiler
 
 def wait(*arguments):
     print("ready", flush=True)
     time.sleep(300)
 
-compile.write_report = wait
+compiler.write_report = wait
 sys.exit(cli_compile.main(sys.argv[1:]))
 """
 
@@ -480,10 +483,10 @@ def test_no_compiler(refused, monkeypatch):
 
 
 def test_defect(refused, monkeypatch, model):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(compile, "canonicalize", fail)
+    monkeypatch.setattr(compiler, "canonicalize", fail)
     message = refused(model, "--calibrate", frames(), status=70)
     assert message == (
         "this is a defect of r2b, please report it: ZeroDivisionError: by zero (-v shows where)"
@@ -492,5 +495,5 @@ def test_defect(refused, monkeypatch, model):
 
 def test_the_library_raises_the_same(model):
     with pytest.raises(CheckpointError, match=r"^gone\.pt: there is no such file"):
-        compile.compile_model(compile.Options(Path("gone.pt")))
+        compiler.compile_model(Request(Path("gone.pt")), Options())
     assert verify.check_tools() is None

@@ -35,14 +35,14 @@ def sources() -> list[Path]:
 
 
 def test_public_names():
-    assert r2b.__all__ == ["Options", "Result", "UserError", "__version__", "compile_model"]
+    assert r2b.__all__ == ["Options", "Result", "UserError", "__version__", "compile"]
     for name in r2b.__all__:
         assert getattr(r2b, name) is not None
 
 
 def test_no_other_names():
-    with pytest.raises(AttributeError, match=r"^module 'r2b' has no attribute 'compiler'$"):
-        _ = r2b.compiler
+    with pytest.raises(AttributeError, match=r"^module 'r2b' has no attribute 'transpile'$"):
+        _ = r2b.transpile
 
 
 def test_importing_r2b_loads_no_torch():

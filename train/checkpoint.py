@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import io
 import uuid
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +25,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from r2b.frontend.loading import Loaded
+from r2b.frontend.loading_files import FileKind, listed, open_file
+from r2b.frontend.loading_pickles import unpickle
+from r2b.frontend.loading_states import is_state_dict, misfit
 from r2b.ir.errors import CheckpointError
-from r2b.train.zoo import RealToBinary, build
+from r2b.train.zoo import build
 
 FORMAT = "r2b-checkpoint/1"
 REQUIRED_KEYS = ("format", "arch", "config", "state_dict")
-ZIP_MAGIC = b"PK\x03\x04"
-MAX_LISTED = 3
-
 WAY_OUT = f"r2b reads {FORMAT} files, written with r2b.train.checkpoint.save()"
 
 
@@ -85,7 +85,7 @@ def save(
     """
     try:
         content = _content(arch, config, state_dict, calibration)
-        _parse(content)
+        parse(content)
     except CheckpointError as error:
         raise CheckpointError(f"{path} was not written: {error}") from error
     # Through memory: torch names the archive's folder after the file it writes to, and the name
@@ -140,10 +140,26 @@ def load(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     try:
-        data = _read_archive(path)
-        return _parse(_unpickle(data))
+        file = open_file(path)
+        if file.kind is FileKind.EXPORTED:
+            raise CheckpointError(f"this is a program of torch.export, no checkpoint; {WAY_OUT}")
+        return parse(unpickle(file).content)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error.__cause__
+
+
+def loaded(content: object) -> Loaded:
+    """Make the network of a checkpoint's content, with its frames."""
+    found = parse(content)
+    network = module(found)
+    return Loaded(found.arch, network, _input_shape(network), found.calibration)
+
+
+def _input_shape(network: nn.Module) -> tuple[int, int, int]:
+    """Shape of a frame: every network of the zoo says it."""
+    shape: Any = network.input_shape
+    channels, height, width = shape
+    return channels, height, width
 
 
 def module(checkpoint: Checkpoint) -> nn.Module:
@@ -154,107 +170,20 @@ def module(checkpoint: Checkpoint) -> nn.Module:
     return network.eval()
 
 
-def _skeleton(arch: str, config: Mapping[str, Any]) -> RealToBinary:
+def _skeleton(arch: str, config: Mapping[str, Any]) -> nn.Module:
     # On the meta device: no memory for a config out of a strange file, no random numbers drawn.
     with torch.device("meta"):
         return build(arch, config)
 
 
-def _read_archive(path: Path) -> bytes:
-    try:
-        data = _read_zip(path)
-    except OSError as error:
-        raise CheckpointError(f"the file cannot be read: {error.strerror or error}") from error
-    _check_archive(data)
-    return data
+def parse(content: object) -> Checkpoint:
+    """Check the content of a model file.
 
-
-def _read_zip(path: Path) -> bytes:
-    if not path.exists():
-        raise CheckpointError(f"there is no such file; {WAY_OUT}")
-    if not path.is_file():
-        raise CheckpointError(f"this is not a regular file; {WAY_OUT}")
-    with path.open("rb") as file:
-        magic = file.read(len(ZIP_MAGIC))
-        # First the magic: whatever else the file is, it may be huge.
-        _check_magic(magic)
-        return magic + file.read()
-
-
-def _check_magic(magic: bytes) -> None:
-    if not magic:
-        raise CheckpointError(f"the file is empty; {WAY_OUT}")
-    if magic.startswith(b"\x80"):
-        raise CheckpointError(
-            "the file is a bare Python pickle, which can run code when it is read, so it was "
-            f"not read; {WAY_OUT}"
-        )
-    if magic != ZIP_MAGIC:
-        raise CheckpointError(f"this is not a model file (it is no zip archive); {WAY_OUT}")
-
-
-def _check_archive(data: bytes) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = {name.partition("/")[2] for name in archive.namelist()}
-            damaged = archive.testzip()
-    # zipfile raises many kinds on damaged bytes: BadZipFile, NotImplementedError, zlib.error, ...
-    except Exception as error:
-        raise CheckpointError(
-            "the zip archive is truncated or damaged; copy the file again or train again"
-        ) from error
-    if damaged is not None:
-        raise CheckpointError(
-            f"the zip archive is damaged in {damaged!r}; copy the file again or train again"
-        )
-    _check_members(members)
-
-
-def _check_members(members: set[str]) -> None:
-    if "constants.pkl" in members:
-        raise CheckpointError(f"this is a TorchScript archive, which holds code; {WAY_OUT}")
-    if "archive_format" in members:
-        raise CheckpointError(
-            "this is an archive of torch.export (.pt2), a program without its network's name; "
-            f"{WAY_OUT}"
-        )
-    if "data.pkl" not in members:
-        raise CheckpointError(f"this zip archive is no model file (no data.pkl in it); {WAY_OUT}")
-
-
-def _unpickle(data: bytes) -> object:
-    try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    # Damaged or hostile bytes make torch raise nearly anything; all of it means: refused.
-    except Exception as error:
-        found = _unsafe_globals(data)
-        if not found:
-            raise CheckpointError(f"torch cannot read the file; {WAY_OUT}") from error
-        raise CheckpointError(_unsafe_text(found)) from error
-
-
-def _unsafe_globals(data: bytes) -> list[str]:
-    # torch lists the names without importing or calling any of them.
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(data)))
-    except Exception:
-        return []
-
-
-def _unsafe_text(found: list[str]) -> str:
-    kind = "objects that only running code could rebuild"
-    if any(name.startswith("torch.nn.modules.") for name in found):
-        kind = "a whole pickled nn.Module, which only running code could rebuild"
-    return f"the file holds {kind} ({_listed(found)}); nothing in it was run; {WAY_OUT}"
-
-
-def _listed(names: list[str]) -> str:
-    text = ", ".join(names[:MAX_LISTED])
-    rest = len(names) - MAX_LISTED
-    return f"{text} and {rest} more" if rest > 0 else text
-
-
-def _parse(content: object) -> Checkpoint:
+    Raises
+    ------
+    CheckpointError
+        It is no checkpoint, or its parts do not fit each other.
+    """
     if not isinstance(content, dict):
         raise CheckpointError(f"the file holds a {type(content).__name__}, no dict; {WAY_OUT}")
     _check_keys(content)
@@ -270,13 +199,13 @@ def _parse(content: object) -> Checkpoint:
 
 
 def _check_keys(content: dict[Any, Any]) -> None:
-    if "format" not in content and content and all(map(torch.is_tensor, content.values())):
+    if is_state_dict(content):
         raise CheckpointError(
             f"this is a bare state_dict, which does not say which network it belongs to; {WAY_OUT}"
         )
     missing = [key for key in REQUIRED_KEYS if key not in content]
     if missing:
-        raise CheckpointError(f"the file's dict lacks {_listed(missing)}; {WAY_OUT}")
+        raise CheckpointError(f"the file's dict lacks {listed(missing)}; {WAY_OUT}")
     if content["format"] != FORMAT:
         raise CheckpointError(
             f"the file's format is {content['format']!r:.80}; {WAY_OUT}, so save it again, or "
@@ -291,39 +220,32 @@ def _parse_state_dict(
         raise CheckpointError(f"state_dict must be a dict, not {type(found).__name__}; {WAY_OUT}")
     missing = [key for key in expected if key not in found]
     extra = [str(key) for key in found if key not in expected]
-    problems = [f"lacks {_listed(missing)}"] if missing else []
-    problems += [f"has {_listed(extra)}, which the network does not know"] if extra else []
+    problems = [f"lacks {listed(missing)}"] if missing else []
+    problems += [f"has {listed(extra)}, which the network does not know"] if extra else []
     if not problems:
         problems = [
             problem for key in expected if (problem := _misfit(key, found[key], expected[key]))
         ]
     if problems:
         raise CheckpointError(
-            f"the state_dict does not fit the network {arch}: it {_listed(problems)}; "
+            f"the state_dict does not fit the network {arch}: it {listed(problems)}; "
             "save it from the network that arch and config name"
         )
     return dict(found)
 
 
 def _misfit(key: str, found: object, expected: Tensor) -> str:
-    """Say what is wrong with one entry of a state dict, or return an empty string."""
-    if not isinstance(found, Tensor):
-        return f"has a {type(found).__name__} as {key}, no tensor"
-    if found.layout != torch.strided or found.device.type != "cpu" or found.is_quantized:
-        return f"has no plain dense tensor as {key}"
-    if found.dtype != expected.dtype:
-        return f"has {key} in {_name(found.dtype)} where it must be {_name(expected.dtype)}"
-    if found.shape != expected.shape:
-        return f"has {key} of shape {_shape(found)} where it must be {_shape(expected)}"
-    if not bool(torch.isfinite(found).all()):
-        return f"has {key} with values that are not finite"
-    return ""
+    """Say what is wrong with one entry; unlike a foreign state_dict's, its type is exact."""
+    problem = misfit(key, found, expected)
+    if problem or not isinstance(found, Tensor) or found.dtype == expected.dtype:
+        return problem
+    return f"has {key} in {_name(found.dtype)} where it must be {_name(expected.dtype)}"
 
 
-def _parse_calibration(found: object, network: RealToBinary) -> NDArray[np.uint8] | None:
+def _parse_calibration(found: object, network: nn.Module) -> NDArray[np.uint8] | None:
     if found is None:
         return None
-    channels, height, width = network.input_shape
+    channels, height, width = _input_shape(network)
     rule = f"calibration must be a uint8 tensor N x {channels} x {height} x {width}, N >= 1"
     way_out = "store raw frames, or None"
     if not isinstance(found, Tensor) or found.layout != torch.strided:

@@ -13,13 +13,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from r2b.frontend import loading_files
 from r2b.ir.errors import CheckpointError
 from r2b.train import checkpoint
-from r2b.train.zoo import build
+from r2b.train.zoo import ARCHITECTURES, build
 
 ARCH = "real-to-binary-digits"
 CONFIG = {"widths": [8, 16]}
 WAY_OUT = "r2b reads r2b-checkpoint/1 files, written with r2b.train.checkpoint.save()"
+KNOWN = ", ".join(sorted(ARCHITECTURES))
+FILES = loading_files.WAY_OUT
 SAVE_FROM = "save it from the network that arch and config name"
 
 
@@ -163,10 +166,7 @@ def test_save_onto_a_folder(tmp_path, model):
 
 
 def test_save_refuses_what_load_would_refuse(path, model):
-    text = (
-        f"{path} was not written: "
-        "there is no network 'resnet' in the zoo; known are: real-to-binary-digits"
-    )
+    text = f"{path} was not written: there is no network 'resnet' in the zoo; known are: {KNOWN}"
     with pytest.raises(CheckpointError, match=f"^{re.escape(text)}$"):
         save(path, model, arch="resnet")
     assert not path.exists()
@@ -182,11 +182,11 @@ def test_save_refuses_float_calibration(path, model):
 
 
 def test_missing_file(path):
-    refused(path, f"there is no such file; {WAY_OUT}")
+    refused(path, f"there is no such file; {FILES}")
 
 
 def test_folder(tmp_path):
-    refused(tmp_path, f"this is not a regular file; {WAY_OUT}")
+    refused(tmp_path, f"this is a folder; {FILES}")
 
 
 def test_name_too_long(tmp_path):
@@ -195,19 +195,19 @@ def test_name_too_long(tmp_path):
 
 def test_empty_file(path):
     path.write_bytes(b"")
-    refused(path, f"the file is empty; {WAY_OUT}")
+    refused(path, f"the file is empty; {FILES}")
 
 
 @pytest.mark.parametrize("data", [b"x", b"PK", b"hello, world", b"PK\x05\x06" + bytes(18)])
 def test_not_a_model_file(path, data):
     path.write_bytes(data)
-    refused(path, f"this is not a model file (it is no zip archive); {WAY_OUT}")
+    refused(path, f"this is not a model file (it is no zip archive); {FILES}")
 
 
 def test_zip_of_something_else(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("folder/readme.txt", "hello")
-    refused(path, f"this zip archive is no model file (no data.pkl in it); {WAY_OUT}")
+    refused(path, f"this zip archive is no model file (no data.pkl in it); {FILES}")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
@@ -215,7 +215,7 @@ def test_truncated_file(path, model, share):
     save(path, model)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    refused(path, "the zip archive is truncated or damaged; copy the file again or train again")
+    refused(path, "the zip archive is truncated or damaged; copy the file again, or save it again")
 
 
 def test_flipped_bit_in_a_weight(path, model):
@@ -228,18 +228,28 @@ def test_flipped_bit_in_a_weight(path, model):
         checkpoint.load(path)
 
 
+def not_run(path, start):
+    """Check a refusal of something that only running code could rebuild."""
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: {start}")
+    assert "save the parameters alone" in text
+    assert "--trust-pickle" in text
+
+
 def test_raw_pickle_is_not_run(path, tmp_path):
     path.write_bytes(pickle.dumps(Marker(tmp_path / "marker")))
-    refused(
+    not_run(
         path,
-        "the file is a bare Python pickle, which can run code when it is read, so it was not "
-        f"read; {WAY_OUT}",
+        "the file is a bare Python pickle, which can run code when it is read, so it was not read;",
     )
     assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize("place", ["root", "config", "state_dict", "calibration"])
-def test_code_in_the_archive_is_not_run(path, tmp_path, content, place):
+@pytest.mark.parametrize("archive", [True, False])
+def test_code_in_the_file_is_not_run(path, tmp_path, content, place, archive):
     marker = Marker(tmp_path / "marker")
     if place == "root":
         content = marker
@@ -247,12 +257,9 @@ def test_code_in_the_archive_is_not_run(path, tmp_path, content, place):
         content["calibration"] = marker
     else:
         content[place]["x"] = marker
-    torch.save(content, path)
-    refused(
-        path,
-        "the file holds objects that only running code could rebuild (posix.mkdir); "
-        f"nothing in it was run; {WAY_OUT}",
-    )
+    torch.save(content, path, _use_new_zipfile_serialization=archive)
+    names = "posix.mkdir" if archive else "it is in the format that torch.save had before"
+    not_run(path, f"the file holds objects that only running code could rebuild ({names}")
     assert not (tmp_path / "marker").exists()
 
 
@@ -264,31 +271,29 @@ def test_the_marker_works(tmp_path):
 
 def test_pickled_module(path, model):
     torch.save(model, path)
-    with pytest.raises(CheckpointError) as caught:
-        checkpoint.load(path)
-    assert str(caught.value).startswith(
-        f"{path}: the file holds a whole pickled nn.Module, which only running code could rebuild "
+    not_run(
+        path,
+        "the file holds a whole pickled nn.Module, which only running code could rebuild (",
     )
-    assert str(caught.value).endswith(f"; nothing in it was run; {WAY_OUT}")
 
 
-def test_torchscript(path, model):
+def test_torchscript(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(torch.nn.Linear(2, 2), torch.rand(1, 2))
         torch.jit.save(traced, path)
-    refused(path, f"this is a TorchScript archive, which holds code; {WAY_OUT}")
+    refused(
+        path,
+        "this is a TorchScript archive, which holds code of its own; r2b reads the module it was "
+        f"made from: {loading_files.EXPORT_HINT}",
+    )
 
 
 def test_exported_program(tmp_path):
     path = tmp_path / "model.pt2"
     program = torch.export.export(torch.nn.Linear(2, 2), (torch.rand(1, 2),))
     torch.export.save(program, path)
-    refused(
-        path,
-        "this is an archive of torch.export (.pt2), a program without its network's name; "
-        f"{WAY_OUT}",
-    )
+    refused(path, f"this is a program of torch.export, no checkpoint; {WAY_OUT}")
 
 
 def test_bare_state_dict(path, model):
@@ -332,6 +337,13 @@ def set_calibration(content, *shape, dtype=torch.uint8):
     content["calibration"] = torch.zeros(shape, dtype=dtype)
 
 
+def refusal_of_the_zoo(config):
+    """What the zoo says of a config, which names all its options."""
+    with pytest.raises(CheckpointError, match=r"has no option 'depth'; its options are: \w+") as no:
+        build(ARCH, config)
+    return str(no.value)
+
+
 STATE = f"the state_dict does not fit the network {ARCH}: it "
 CALIBRATION = "calibration must be a uint8 tensor N x 1 x 16 x 16, N >= 1, not "
 NO_FRAMES = "; store raw frames, or None"
@@ -346,7 +358,7 @@ SPOILED = {
     "arch no string": (lambda c: c.update(arch=3), f"arch must be a string, not int; {WAY_OUT}"),
     "unknown arch": (
         lambda c: c.update(arch="resnet"),
-        "there is no network 'resnet' in the zoo; known are: real-to-binary-digits",
+        f"there is no network 'resnet' in the zoo; known are: {KNOWN}",
     ),
     "config no dict": (
         lambda c: c.update(config=[1]),
@@ -358,8 +370,7 @@ SPOILED = {
     ),
     "config with an unknown option": (
         lambda c: set_config(c, depth=18),
-        f"the config does not fit {ARCH}: it has no option 'depth'; its options are: "
-        "num_classes, widths, blocks, reduction",
+        refusal_of_the_zoo({"depth": 18}),
     ),
     "config out of range": (
         lambda c: set_config(c, widths=[10**12, 8]),

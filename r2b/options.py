@@ -1,0 +1,163 @@
+"""What a network is compiled to, and how: the keywords of ``r2b.compile``."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from r2b.backends.fpga.devices import device
+from r2b.backends.fpga.planner import parse_parallelism
+from r2b.backends.target import TARGETS, Target
+from r2b.ir.errors import CalibrationError, OutputError, PlanError, UserError
+from r2b.ir.passes.recognize_binary_convs import Binarization
+from r2b.ir.passes.resolve_sign_zeros import SignZero
+from r2b.ir.quantize import Preprocessing
+from r2b.output import check_output
+from r2b.verify import check_tools
+
+BINARIZERS = get_args(Binarization)
+_INTEGERS = ("act_bits", "verify", "seed")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile; each field is an option of ``r2b-compile`` too.
+
+    Parameters
+    ----------
+    target : str
+        A key of :data:`r2b.backends.target.TARGETS`.
+    output : Path, str or None
+        Folder to write; None writes nothing.
+    force : bool
+        Replace that folder if r2b made it.
+    calibration : array, Path, str or None
+        Frames: uint8 N x C x H x W (or N x F), or floats as the network receives them; an .npy file
+        of such; ``"random"``; or None for those that came with the model.
+    act_bits : int
+    device : str
+    clock_mhz : float or None
+        None for the device's usual clock.
+    parallelism : str or None
+        ``PINxPOUT``, or None for the largest that fits.
+    verify : int
+        Frames to simulate; 0 for none.
+    mean, std : float or tuple of float
+        The network receives ``(x / 255 - mean) / std`` for a pixel x.
+    raw : bool
+        It receives x itself.
+    seed : int
+        Of random calibration frames.
+    sign_zero : -1, +1 or None
+        What a sign gives for 0 where the source gives 0.
+    binarize_weights : "sign", "mean" or None
+        What makes weights binary that are real in the file but meet binary activations.
+    name : str
+        Of the network, in what is written.
+    """
+
+    target: str = "fpga"
+    output: Path | str | None = None
+    force: bool = False
+    calibration: Any = None
+    act_bits: int = 12
+    device: str = "xc7z020"
+    clock_mhz: float | None = None
+    parallelism: str | None = None
+    verify: int = 0
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+    raw: bool = False
+    seed: int = 0
+    sign_zero: SignZero | None = None
+    binarize_weights: Binarization | None = None
+    name: str = "network"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the network receives for a pixel."""
+        return Preprocessing(self.mean, self.std, self.raw)
+
+    @property
+    def folder(self) -> Path | None:
+        """The output folder."""
+        return None if self.output is None else Path(self.output)
+
+
+def make_options(target: str, given: dict[str, Any]) -> Options:
+    """Options from keywords.
+
+    Raises
+    ------
+    UserError
+        There is no such option.
+    """
+    known = [field.name for field in fields(Options)]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        hint = f" (nearest: {near[0]})" if near else ""
+        raise UserError(
+            f"compile() has no option {unknown[0]!r}{hint}; its options are: {', '.join(known)}"
+        )
+    return Options(target=target, **given)
+
+
+def check_options(options: Options) -> Target:
+    """Check what can be checked before anything is loaded; give the target.
+
+    Raises
+    ------
+    UserError
+        An option is out of range, or does not go with another.
+    """
+    for name in _INTEGERS:
+        if type(getattr(options, name)) is not int:
+            raise UserError(f"{name} must be an integer, not {getattr(options, name)!r:.60}")
+    target = _target(options)
+    device(options.device)
+    if options.parallelism is not None:
+        parse_parallelism(options.parallelism)
+    clock = options.clock_mhz
+    if clock is not None and not (math.isfinite(clock) and clock > 0):
+        raise PlanError(f"the clock must be a positive number of MHz, not {clock}")
+    if options.verify < 0:
+        raise CalibrationError(f"--verify takes 1 frame or more, not {options.verify}")
+    if options.seed < 0:
+        raise CalibrationError(f"--seed takes 0 or more, not {options.seed}")
+    _check_signs(options)
+    if options.folder is not None:
+        check_output(options.folder, options.force)
+    if options.verify:
+        check_tools()
+    return target
+
+
+def _check_signs(options: Options) -> None:
+    if options.sign_zero not in (None, 1, -1):
+        raise CalibrationError(f"--sign-zero takes +1 or -1, not {options.sign_zero!r:.40}")
+    if options.binarize_weights not in (None, *BINARIZERS):
+        raise UserError(
+            f"--binarize-weights takes {' or '.join(BINARIZERS)}, not "
+            f"{options.binarize_weights!r:.40}: sign gives +1 and -1, mean times the mean absolute "
+            "value of the channel"
+        )
+
+
+def _target(options: Options) -> Target:
+    target = TARGETS.get(options.target) if isinstance(options.target, str) else None
+    if target is None:
+        raise PlanError(f"unknown target {options.target!r}; known: {', '.join(TARGETS)}")
+    if options.output is not None and not target.emitters:
+        raise OutputError(
+            f"target {options.target} writes no folder, it prints; leave -o away, or use --json"
+        )
+    if options.verify and not target.has_verilog:
+        able = " or ".join(name for name, other in TARGETS.items() if other.has_verilog)
+        raise PlanError(
+            f"--verify simulates Verilog, which target {options.target} has not; use {able}"
+        )
+    return target
