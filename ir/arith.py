@@ -56,3 +56,19 @@ def sigmoid_table():
     index = np.arange(SIGMOID_ENTRIES) - SIGMOID_ENTRIES // 2
     step = 16 / SIGMOID_ENTRIES
     return np.round((1 << SIGMOID_BITS) / (1 + np.exp(-index * step))).astype(np.int64)
+
+
+def gate_table(function):
+    """Table of a gate's function, indexed like :func:`sigmoid_table`, with 16 fraction bits.
+
+    ``"sigmoid"``, or ``"hardsigmoid"``: ``round(2**16 * min(max(i / 64 + 3, 0), 6) / 6)``, at most
+    ``2**16 - 1``.
+    """
+    if function == "sigmoid":
+        return sigmoid_table()
+    if function != "hardsigmoid":
+        raise ValueError(f"a gate's function is sigmoid or hardsigmoid, not {function!r}")
+    index = np.arange(SIGMOID_ENTRIES) - SIGMOID_ENTRIES // 2
+    share = sat(index * (16 / SIGMOID_ENTRIES) + 3, 0, 6) / 6
+    one = 1 << SIGMOID_BITS
+    return np.minimum(np.round(one * share), one - 1).astype(np.int64)

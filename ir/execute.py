@@ -10,7 +10,17 @@ import numpy.typing as npt
 
 from r2b.ir import kernels
 from r2b.ir.kernels import Trace
-from r2b.ir.program import BinaryConv, Contraction, Identity, Pool, Program, RealConv
+from r2b.ir.program import (
+    BinaryConv,
+    Concat,
+    Contraction,
+    Flatten,
+    Identity,
+    Pad,
+    Pool,
+    Program,
+    RealConv,
+)
 
 Frames = npt.NDArray[np.uint8]
 
@@ -19,6 +29,9 @@ STAGES: dict[type[Contraction], Callable[[Trace, Any], None]] = {
     RealConv: kernels.real_conv_stage,
     Pool: kernels.pool_stage,
     Identity: kernels.identity_stage,
+    Pad: kernels.pad_stage,
+    Concat: kernels.concat_stage,
+    Flatten: kernels.flatten_stage,
 }
 """The function that runs a stage, by its contraction."""
 

@@ -16,10 +16,10 @@ import numpy as np
 from r2b.ir.arith import (
     SIGMOID_ENTRIES,
     bounds,
+    gate_table,
     piecewise_affine,
     rs,
     sat,
-    sigmoid_table,
     threshold,
 )
 from r2b.ir.program import VECTOR_BITS
@@ -53,6 +53,13 @@ class Trace:
         self.logits = np.zeros((len(frames), 0), np.int32)
 
 
+def value_of(trace, name):
+    """Value of a source: the frames, a fixed tensor, or a sign map as -1 and +1."""
+    if name in trace.tensors:
+        return trace.tensors[name]
+    return 2 * trace.signs[name].astype(np.int64) - 1
+
+
 # ---------------------------------------------------------------------------------- contractions
 
 
@@ -67,12 +74,13 @@ def sliding_windows(values, window, fill):
     return views[:, :, ::sh, ::sw, ::dh, ::dw]
 
 
-def convolve(values, weight, window, groups):
-    """``acc[n,o,y,x] = sum over valid taps and channels of weight * values``, an exact integer.
+def convolve(values, weight, window, groups, fill=0):
+    """``acc[n,o,y,x] = sum over taps and channels of weight * values``, an exact integer.
 
-    The type of ``values`` is the floating-point type that is computed in; padding is 0.
+    The type of ``values`` is the floating-point type that is computed in; ``fill`` is what taps
+    in the padding meet, 0 for taps that contribute nothing.
     """
-    columns = sliding_windows(values, window, 0)
+    columns = sliding_windows(values, window, fill)
     frames, channels, rows, cols = columns.shape[:4]
     split = columns.reshape(frames, groups, channels // groups, rows, cols, *window.kernel)
     patches = split.transpose(0, 1, 3, 4, 2, 5, 6).reshape(frames, groups, rows * cols, -1)
@@ -82,12 +90,15 @@ def convolve(values, weight, window, groups):
     return acc.astype(np.int64)
 
 
-def binary_conv(signs, weight, window, groups):
-    """``acc = sum over valid taps of a * w``; a and w are bits that stand for -1 and +1."""
+def binary_conv(signs, weight, window, groups, padding_value=0):
+    """``acc = sum over taps of a * w``; a and w are bits that stand for -1 and +1.
+
+    A tap in the padding meets ``padding_value``.
+    """
     terms = weight[0].size
     exact = np.float32 if terms < FLOAT32_EXACT else np.float64
     bipolar = 2 * signs.astype(exact) - 1
-    return convolve(bipolar, 2 * weight.astype(np.int8) - 1, window, groups)
+    return convolve(bipolar, 2 * weight.astype(np.int8) - 1, window, groups, padding_value)
 
 
 def real_conv(values, weight, window, zero_point, presum, groups):
@@ -104,6 +115,16 @@ def pool(values, window, kind):
         lowest = np.iinfo(values.dtype).min
         return sliding_windows(values, window, lowest).max(axis=(4, 5))
     return sliding_windows(values, window, 0).sum(axis=(4, 5))
+
+
+def bordered(values, padding, value):
+    """The image with a border of ``value[c]``."""
+    top, left, bottom, right = padding
+    frames, channels, height, width = values.shape
+    result = np.empty((frames, channels, top + height + bottom, left + width + right), np.int64)
+    result[:] = value[:, None, None]
+    result[:, :, top : top + height, left : left + width] = values
+    return result
 
 
 # ------------------------------------------------------------------- vectors: gate and head
@@ -130,7 +151,7 @@ def gate_slopes(sums, gate):
     hidden = sat(dense(mean_vector(sums, gate.mean), gate.hidden), 0, high)
     half = SIGMOID_ENTRIES // 2
     index = sat(dense(hidden, gate.out), -half, half - 1)
-    factor = sigmoid_table()[index + half]
+    factor = gate_table(gate.function)[index + half]
     slopes = [rs(factor * slope, gate.shift) for slope in (gate.slope_n, gate.slope_p)]
     return sat(np.stack(slopes), low, high)
 
@@ -149,7 +170,7 @@ def affine_step(trace, stage, step, values):
 
 def skip_step(trace, stage, step, values):
     """Add a stored tensor."""
-    return values + trace.tensors[step.source]
+    return values + value_of(trace, step.source)
 
 
 def saturate_step(trace, stage, step, values):
@@ -157,7 +178,31 @@ def saturate_step(trace, stage, step, values):
     return sat(values, step.low, step.high)
 
 
-STEPS = {"affine": affine_step, "skip": skip_step, "saturate": saturate_step}
+def multiply_step(trace, stage, step, values):
+    """Multiply by a stored tensor, broadcast where its size is 1."""
+    return rs(values * value_of(trace, step.source), step.shift)
+
+
+def spatial_scale_step(trace, stage, step, values):
+    """Multiply by a factor of each position."""
+    return rs(values * step.multiplier, step.shift)
+
+
+def table_step(trace, stage, step, values):
+    """Look values up: a function of one number on an even grid."""
+    last = step.low + len(step.entries) - 1
+    return step.entries[sat(values, step.low, last) - step.low]
+
+
+STEPS = {
+    "affine": affine_step,
+    "skip": skip_step,
+    "saturate": saturate_step,
+    "multiply": multiply_step,
+    "spatial_scale": spatial_scale_step,
+    "table": table_step,
+}
+"""The function of a step, by its kind."""
 
 
 def finish(trace, stage, values):
@@ -184,26 +229,45 @@ def binary_conv_stage(trace, stage):
     """Run a stage on a sign map: XNOR and popcount."""
     part = stage.contraction
     signs = trace.signs[part.source]
-    finish(trace, stage, binary_conv(signs, part.weight, part.window, part.groups))
+    acc = binary_conv(signs, part.weight, part.window, part.groups, part.padding_value)
+    finish(trace, stage, acc)
 
 
 def real_conv_stage(trace, stage):
-    """Run a stage of integer multiplications on the frame or a fixed tensor."""
+    """Run a stage of integer multiplications."""
     part = stage.contraction
-    values = trace.tensors[part.source]
+    values = value_of(trace, part.source)
     acc = real_conv(values, part.weight, part.window, part.zero_point, part.presum, part.groups)
     finish(trace, stage, acc)
 
 
 def pool_stage(trace, stage):
-    """Run a stage that pools a fixed tensor."""
+    """Run a stage that pools a value."""
     part = stage.contraction
-    finish(trace, stage, pool(trace.tensors[part.source], part.window, part.kind))
+    finish(trace, stage, pool(value_of(trace, part.source), part.window, part.kind))
 
 
 def identity_stage(trace, stage):
-    """Run a stage that only changes, signs or sums a fixed tensor."""
-    finish(trace, stage, trace.tensors[stage.contraction.source])
+    """Run a stage that only changes, signs or sums a value."""
+    finish(trace, stage, value_of(trace, stage.contraction.source))
+
+
+def pad_stage(trace, stage):
+    """Run a stage that puts a border around a value."""
+    part = stage.contraction
+    finish(trace, stage, bordered(value_of(trace, part.source), part.padding, part.value))
+
+
+def concat_stage(trace, stage):
+    """Run a stage that puts the channels of several values one behind the other."""
+    values = [value_of(trace, source) for source in stage.contraction.sources]
+    finish(trace, stage, np.concatenate(values, axis=1))
+
+
+def flatten_stage(trace, stage):
+    """Run a stage that makes an image one vector, in the order channel, row, column."""
+    values = value_of(trace, stage.contraction.source)
+    finish(trace, stage, values.reshape(len(values), -1, 1, 1))
 
 
 def head_stage(trace, head):

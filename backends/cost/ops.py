@@ -9,7 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from r2b.ir.program import BinaryConv, Gate, Program, RealConv, Stage, Window
+from r2b.ir.program import (
+    BinaryConv,
+    Concat,
+    Flatten,
+    Gate,
+    Identity,
+    Multiply,
+    Pad,
+    Pool,
+    Program,
+    RealConv,
+    SpatialScale,
+    Stage,
+    Window,
+)
 
 FRAME = "frame"
 
@@ -41,9 +55,36 @@ class Ops:
 
 
 def stage_ops(program: Program, stage: Stage) -> Ops:
-    """Operations of a stage's contraction and of its gate."""
-    gate = gate_macs(stage.gate)
-    return _contraction_ops(program, stage) + Ops(real=gate, real_executed=gate)
+    """Operations of a stage's contraction, of its gate, and of the factors in its epilogue."""
+    real = gate_macs(stage.gate) + factor_products(program, stage)
+    return _contraction_ops(program, stage) + Ops(real=real, real_executed=real)
+
+
+def factor_products(program: Program, stage: Stage) -> int:
+    """Products with a stored tensor or a factor of each position, one for each value.
+
+    The multiplications that requantise are no operations of the network and do not count.
+    """
+    factors = sum(isinstance(step, Multiply | SpatialScale) for step in stage.epilogue)
+    return factors * prod(_accumulators(program, stage)) if factors else 0
+
+
+def _accumulators(program: Program, stage: Stage) -> tuple[int, int, int]:
+    """C, H, W of a stage's value before its maximum over a window."""
+    if stage.pool is None:
+        return stage.shape
+    part, size = stage.contraction, source_shape(program, stage)[1:]
+    match part:
+        case BinaryConv() | RealConv() | Pool():
+            presum = part.presum if isinstance(part, RealConv) else None
+            size = presum.output_size(*size) if presum else size
+            return stage.shape[0], *part.window.output_size(*size)
+        case Pad(padding=(top, left, bottom, right)):
+            return stage.shape[0], size[0] + top + bottom, size[1] + left + right
+        case Flatten():
+            return stage.shape[0], 1, 1
+        case Identity() | Concat():
+            return stage.shape[0], *size
 
 
 def gate_macs(gate: Gate | None) -> int:
@@ -56,18 +97,39 @@ def head_ops(program: Program) -> Ops:
     return Ops(real=program.head.weight.size, real_executed=program.head.weight.size)
 
 
-def source_shape(program: Program, stage: Stage) -> tuple[int, int, int]:
-    """C, H, W of what a stage contracts."""
+def source_shapes(program: Program, stage: Stage) -> tuple[tuple[int, int, int], ...]:
+    """C, H, W of every value that a stage contracts; more than one for a Concat."""
     conv = stage.contraction
     if isinstance(conv, BinaryConv):
-        return program.sign_shapes[conv.source]
-    return program.input_shape if conv.source == FRAME else program.tensors[conv.source].shape
+        return (program.sign_shapes[conv.source],)
+    names = conv.sources if isinstance(conv, Concat) else (conv.source,)
+    return tuple(_shape(program, name) for name in names)
+
+
+def source_shape(program: Program, stage: Stage) -> tuple[int, int, int]:
+    """C, H, W of what a stage contracts: of a Concat, all its channels."""
+    shapes = source_shapes(program, stage)
+    return sum(shape[0] for shape in shapes), shapes[0][1], shapes[0][2]
+
+
+def _shape(program: Program, name: str) -> tuple[int, int, int]:
+    """C, H, W of the frame, a fixed tensor or a sign map."""
+    if name == FRAME:
+        return program.input_shape
+    found = program.tensors.get(name)
+    return program.sign_shapes[name] if found is None else found.shape
 
 
 def _contraction_ops(program: Program, stage: Stage) -> Ops:
-    conv = stage.contraction
-    if not isinstance(conv, BinaryConv | RealConv):
-        return Ops()
+    """Products of a contraction; those that are no convolution only move, add or compare values."""
+    match stage.contraction:
+        case BinaryConv() | RealConv():
+            return _conv_ops(program, stage, stage.contraction)
+        case Pool() | Identity() | Pad() | Concat() | Flatten():
+            return Ops()
+
+
+def _conv_ops(program: Program, stage: Stage, conv: BinaryConv | RealConv) -> Ops:
     size = source_shape(program, stage)[1:]
     if isinstance(conv, RealConv) and conv.presum is not None:
         size = conv.presum.output_size(*size)
@@ -76,6 +138,8 @@ def _contraction_ops(program: Program, stage: Stage) -> Ops:
     nominal = per_tap * prod(conv.window.kernel) * prod(outputs)
     executed = per_tap * prod(_valid_taps(conv.window, size, axis) for axis in (0, 1))
     if isinstance(conv, BinaryConv):
+        # A padding of -1 or +1 is met by every tap, so none is left out.
+        executed = nominal if conv.padding_value else executed
         return Ops(binary=nominal, binary_executed=executed)
     return Ops(real=nominal, real_executed=executed)
 

@@ -1,22 +1,33 @@
 """Writes ``reference.py``: the kernels' own source text, and one line per stage of the network.
 
 Nothing is computed a second time: the functions of :mod:`r2b.ir.arith` and :mod:`r2b.ir.kernels`
-stand in the emitted file as they stand there.
+stand in the emitted file as they stand there, those that the network's stages come to.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import jinja2
 
 from r2b.ir import arith, kernels, program
 from r2b.ir.execute import STAGES
-from r2b.ir.program import BinaryConv, Identity, Pool, Program, RealConv, Stage
+from r2b.ir.program import (
+    BinaryConv,
+    Concat,
+    Flatten,
+    Identity,
+    Pad,
+    Pool,
+    Program,
+    RealConv,
+    Stage,
+)
 from r2b.ir.serialize import PROGRAM_FILE, WEIGHTS_FILE, read_array, save
 
 REFERENCE_FILE = "reference.py"
@@ -28,7 +39,9 @@ CONSTANTS = (
     ("FLOAT32_EXACT", kernels.FLOAT32_EXACT),
 )
 
-SECTIONS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
+Function = Callable[..., Any]
+
+SECTIONS: tuple[tuple[str, tuple[Function, ...]], ...] = (
     (
         "arithmetic",
         (
@@ -38,9 +51,10 @@ SECTIONS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
             arith.piecewise_affine,
             arith.threshold,
             arith.sigmoid_table,
+            arith.gate_table,
         ),
     ),
-    ("values", (kernels.Trace, read_array)),
+    ("values", (kernels.Trace, kernels.value_of, read_array)),
     (
         "contractions",
         (
@@ -49,15 +63,17 @@ SECTIONS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
             kernels.binary_conv,
             kernels.real_conv,
             kernels.pool,
+            kernels.bordered,
         ),
     ),
     ("gate and head", (kernels.mean_vector, kernels.dense, kernels.gate_slopes)),
-    (
-        "epilogue and sinks",
-        (kernels.affine_step, kernels.skip_step, kernels.saturate_step, kernels.finish),
-    ),
+    ("epilogue and sinks", (*kernels.STEPS.values(), kernels.finish)),
+    ("kinds of stages", (*STAGES.values(), kernels.head_stage)),
 )
-"""What is copied for every network, in order; the kinds of stages that it has come behind."""
+"""What may be copied, in order."""
+
+ALWAYS: tuple[Function, ...] = (kernels.Trace, read_array, kernels.head_stage)
+"""What every network needs, besides the functions of its stages and of their steps."""
 
 
 def emit(source: Program, folder: str | Path) -> None:
@@ -71,9 +87,13 @@ def emit(source: Program, folder: str | Path) -> None:
 
 def render(source: Program) -> str:
     """Text of ``reference.py``."""
-    used = {type(stage.contraction) for stage in source.stages}
-    kinds = [function for contraction, function in STAGES.items() if contraction in used]
-    sections = (*SECTIONS, ("kinds of stages", (*kinds, kernels.head_stage)))
+    steps = _steps(source)
+    stages = {STAGES[type(stage.contraction)] for stage in source.stages}
+    names = _closure([*ALWAYS, *stages, *steps.values()])
+    sections = [
+        (heading, [function for function in functions if function.__name__ in names])
+        for heading, functions in SECTIONS
+    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         trim_blocks=True,
@@ -84,17 +104,45 @@ def render(source: Program) -> str:
     return environment.get_template(f"{REFERENCE_FILE}.j2").render(
         program=source,
         title=_plain(source.name),
-        constants=CONSTANTS,
+        constants=[(name, value) for name, value in CONSTANTS if name in names],
         sections=[
-            (heading, "\n\n\n".join(map(_text, functions))) for heading, functions in sections
+            (heading, "\n\n\n".join(map(_text, functions)))
+            for heading, functions in sections
+            if functions
         ],
+        steps={kind: function.__name__ for kind, function in steps.items()},
         lines=[_line(stage) for stage in source.stages],
         program_file=PROGRAM_FILE,
         weights_file=WEIGHTS_FILE,
     )
 
 
-def _text(function: Callable[..., Any]) -> str:
+def _steps(source: Program) -> dict[str, Function]:
+    """Functions of the steps that the network has, by their kinds, in the kernels' order."""
+    used = {step.kind for stage in source.stages for step in stage.epilogue}
+    return {kind: function for kind, function in kernels.STEPS.items() if kind in used}
+
+
+def _closure(roots: Iterable[Function]) -> set[str]:
+    """Names that functions come to, through other functions and constants of the file."""
+    known = {function.__name__: function for _, functions in SECTIONS for function in functions}
+    waiting, found = [root.__name__ for root in roots], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            code = getattr(known.get(name), "__code__", None)
+            waiting += _names(code) if code else []
+    return found
+
+
+def _names(code: CodeType) -> list[str]:
+    """Names that a function's text refers to, those in its comprehensions too."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return [*code.co_names, *(name for part in inner for name in _names(part))]
+
+
+def _text(function: Function) -> str:
     return inspect.getsource(function).strip()
 
 
@@ -113,6 +161,7 @@ def _describe(stage: Stage) -> str:
     parts = [_contraction(stage)]
     parts += ["gated"] if stage.gate else []
     parts += [f"+ {step.source}" for step in stage.epilogue if isinstance(step, program.Skip)]
+    parts += [f"* {step.source}" for step in stage.epilogue if isinstance(step, program.Multiply)]
     parts += ["maximum"] if stage.pool else []
     shape = "x".join(map(str, stage.shape))
     return f"{' '.join(parts)} -> {shape}"
@@ -124,3 +173,9 @@ def _contraction(stage: Stage) -> str:
             return "x".join(map(str, window.kernel))
         case Identity():
             return "1x1"
+        case Pad(padding=padding):
+            return f"border {' '.join(map(str, padding))}"
+        case Concat(sources=sources):
+            return f"{len(sources)} values' channels"
+        case Flatten():
+            return "flattened"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from r2b.ir import interpreter
 from r2b.ir.errors import CalibrationError
 from r2b.ir.graph import Graph
 from r2b.ir.program import Program
-from r2b.ir.quantize.lower import Lowering, Origins
+from r2b.ir.quantize.legalize import legalize
+from r2b.ir.quantize.lower import Lowering, Origins, wanted
+from r2b.ir.quantize.partition import Partition
 from r2b.ir.quantize.preprocessing import Preprocessing, check_frames
-from r2b.ir.quantize.report import CalibrationReport, StageReport, measure
+from r2b.ir.quantize.report import CalibrationReport, StageReport, measure, measure_legal
+from r2b.ir.quantize.sinks import SolidError
+from r2b.ir.quantize.statistics import batches, gather
 
 __all__ = [
     "CalibrationReport",
@@ -40,7 +43,7 @@ def quantize(
     graph : Graph
         Canonical.
     frames : uint8 array N x C x H x W
-        Raw pixels of typical frames.
+        Raw pixels of typical frames; N x F for a network of vectors.
     act_bits : int
         Width of every fixed tensor, 8 to 16.
     preprocessing : Preprocessing
@@ -65,17 +68,17 @@ def quantize(
         )
     preprocessing = preprocessing or Preprocessing()
     frames = check_frames(frames, graph.inputs[0].type.shape[1:])
-    values = interpreter.run(graph, preprocessing.apply(frames))
-    _check_finite(graph, values)
-    lowering = Lowering(graph, values, act_bits, preprocessing, sign_zero)
-    program = lowering.run()
-    return program, measure(graph, program, lowering.origins, frames, preprocessing)
-
-
-def _check_finite(graph: Graph, values: dict[str, npt.NDArray[np.float64]]) -> None:
-    for node in graph.nodes():
-        if not np.isfinite(values[node.name]).all():
-            raise CalibrationError(
-                f"{node.location}: {type(node.op).__name__} gives NaN or infinity for the "
-                "calibration frames; check the parameters, --mean and --std"
-            )
+    legal = legalize(graph, sign_zero)
+    partition = Partition(legal.graph, legal.head)
+    real = (preprocessing.apply(part) for part in batches(legal.graph, frames))
+    statistics = gather(legal.graph, wanted(legal, partition), real, len(frames))
+    solid: frozenset[str] = frozenset()
+    while True:
+        lowering = Lowering(legal, partition, statistics, act_bits, preprocessing)
+        try:
+            program = lowering.run()
+            break
+        except SolidError as error:
+            solid |= error.names
+            partition = Partition(legal.graph, legal.head, solid)
+    return program, measure_legal(legal, program, lowering.origins, frames, preprocessing)

@@ -2,8 +2,9 @@
 
 What follows the contraction is collected as a **pending** function of the integer at hand, affine
 with at most one knot: a batch norm changes its slopes and offsets, a PReLU puts its knot. It
-becomes one epilogue step only where an integer is needed: before a skip, a maximum or a second
-knot, and at the end. So every value is rounded once.
+becomes one epilogue step only where an integer is needed: before a skip, a maximum, a table, a
+product or a second knot, and at the end. So every value is rounded once. A step whose result is not
+stored has a finer scale than a stored one.
 """
 
 from __future__ import annotations
@@ -14,8 +15,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from r2b.ir import ops
-from r2b.ir.arith import bounds
-from r2b.ir.program import MULTIPLIER_BITS, Affine, Saturate, Skip, Step
+from r2b.ir.arith import bounds, rs
+from r2b.ir.program import (
+    MULTIPLIER_BITS,
+    Affine,
+    Multiply,
+    ProgramError,
+    Saturate,
+    Skip,
+    SpatialScale,
+    Step,
+    Table,
+)
 from r2b.ir.quantize.encode import (
     PRODUCT_BITS,
     FloatArray,
@@ -28,6 +39,16 @@ from r2b.ir.quantize.encode import (
 
 LARGEST_FACTOR = 2.0 ** (MULTIPLIER_BITS - 2) - 2
 """Largest factor of a step at the smallest shift, 1."""
+SPREAD = 256.0
+"""A channel's factor is at most this many times the median channel's."""
+MAJOR_SPREAD = 2048.0
+"""The same for the channel with the largest values."""
+FINENESS = 16.0
+"""Steps of an integer inside an epilogue to one step of a stored tensor."""
+PRODUCT_KEPT = 28
+"""Bits that are kept of a product; a multiplier of MULTIPLIER_BITS then fits behind it."""
+SMALL_PRODUCT = 20
+"""A product of fewer bits would lose too much to the smallest shift."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +126,8 @@ class EpilogueBuilder:
         Real value of the integer at hand.
     slopes : int64 [2, C] or None
         Of a gated step: the slopes ``(below 0, from 0 on)`` that a gate of 1 would give.
+    is_fine : bool
+        The integer at hand may be larger than a stored one.
     """
 
     def __init__(self, place: str, acc: Interval, pending: Pending, act_bits: int) -> None:
@@ -116,6 +139,7 @@ class EpilogueBuilder:
         self.steps: list[Step] = []
         self.gated = False
         self.slopes: IntArray | None = None
+        self.is_fine = False
 
     # --------------------------------------------------------------------------------- operations
 
@@ -124,7 +148,7 @@ class EpilogueBuilder:
         match op:
             case ops.BatchNorm():
                 if self.gated:
-                    self.flush(scale())
+                    self.flush_inside(scale())
                 self.pending = self.pending.affine(op.multiplier, op.offset)
             case ops.PRelu():
                 self._prelu(op.slope, scale)
@@ -132,18 +156,21 @@ class EpilogueBuilder:
                 self._relu(scale)
             case ops.Hardtanh():
                 self._hardtanh(op, scale())
+            case ops.SpatialScale():
+                self._spatial(op.factor, scale())
             case _:
                 raise TypeError(f"{type(op).__name__} does not follow a contraction")
 
     def _prelu(self, slope: FloatArray, scale: Callable[[], FloatArray]) -> None:
         if self.pending.knot is not None:
-            self.flush(scale())
+            self.flush_inside(scale())
         self.pending = self.pending.prelu(slope)
 
     def _relu(self, scale: Callable[[], FloatArray]) -> None:
         on_grid = bool(self.steps) and self.pending.is_scaling and not self.gated
         if on_grid and self.pending.is_rising:
-            self.saturate(0, bounds(self.act_bits)[1])
+            highest = int(self.interval.high.max()) if self.is_fine else bounds(self.act_bits)[1]
+            self.saturate(0, max(highest, 0))
         else:
             self._prelu(np.zeros(self.pending.slope.shape[1]), scale)
 
@@ -156,7 +183,7 @@ class EpilogueBuilder:
     def gate(self, scale: FloatArray) -> None:
         """Multiply by the gate; the accumulator must only be scaled so far."""
         if self.gated or not self.pending.is_scaling:
-            self.flush(scale)
+            self.flush_inside(scale)
         self.gated = True
 
     def skip(self, source: str, scale: FloatArray, other: Interval) -> None:
@@ -174,7 +201,79 @@ class EpilogueBuilder:
         self.steps.append(Saturate(low, high))
         self.interval = self.interval.clip(low, high)
 
+    def multiply(self, source: str, unit: FloatArray, other: Interval, scale: FloatArray) -> None:
+        """Multiply by a stored tensor of scale `unit`, or of one value for all channels."""
+        self._isolate(scale)
+        bits = self._bits(self._corners(other))
+        if bits < SMALL_PRODUCT:
+            finer = np.abs(self.pending.slope[0]) / 2.0 ** min(SMALL_PRODUCT - bits, 12)
+            self.flush(np.where(finer > 0, finer, 1.0))
+            self.is_fine = True
+        product = self._corners(other)
+        shift = max(1, self._bits(product) - PRODUCT_KEPT)
+        self._product(Multiply(source, shift), product, self.pending.slope[0] * unit)
+
+    def _spatial(self, factor: FloatArray, scale: FloatArray) -> None:
+        """Multiply by a factor for each channel and position."""
+        self._isolate(scale)
+        peak = np.abs(factor).max(axis=(1, 2))
+        unit = np.where(peak > 0, peak, 1.0) / bounds(MULTIPLIER_BITS)[1]
+        multiplier = np.rint(factor / unit[:, None, None]).astype(np.int64)
+        reach = Interval(multiplier.min(axis=(1, 2)), multiplier.max(axis=(1, 2)))
+        product = self._corners(reach)
+        shift = max(1, self._bits(product) - PRODUCT_KEPT)
+        self._product(SpatialScale(multiplier, shift), product, self.pending.slope[0] * unit)
+
+    def _isolate(self, scale: FloatArray) -> None:
+        """Make the pending function a mere scaling."""
+        if self.gated or not self.pending.is_scaling:
+            self.flush_fine(scale)
+
+    def _corners(self, other: Interval) -> Interval:
+        """Bounds of the product of the integer at hand with another."""
+        own = (self.interval.low, self.interval.high)
+        ends = [a * b for a in own for b in (other.low, other.high)]
+        return Interval(np.minimum.reduce(ends), np.maximum.reduce(ends))
+
+    def _bits(self, interval: Interval) -> int:
+        """Width of a signed integer that holds an interval."""
+        largest = max(int(np.abs(interval.low).max()), int(np.abs(interval.high).max()))
+        return largest.bit_length() + 1
+
+    def _product(self, step: Multiply | SpatialScale, product: Interval, slope: FloatArray) -> None:
+        half = 1 << (step.shift - 1)
+        rounded = Interval(product.low + half, product.high + half)
+        require_width(rounded, PRODUCT_BITS, "a product of two values", self.place)
+        self.steps.append(step)
+        self.is_fine = True
+        self.interval = Interval(rs(product.low, step.shift), rs(product.high, step.shift))
+        self.pending = Pending.linear(slope * 2.0**step.shift)
+
+    def table(self, table: Table, unit: float, scale: FloatArray) -> None:
+        """Look the value up on a grid of step `unit`; entries are integers of this scale."""
+        steepest = np.abs(self.pending.slope).max(axis=0) / LARGEST_FACTOR
+        if np.any(steepest > unit):
+            raise ProgramError(
+                f"{self.place}: a step of the value before the activation is larger than "
+                f"{LARGEST_FACTOR:.0f} entries of its table; look for a batch norm with a tiny "
+                "variance or calibrate with more typical frames"
+            )
+        self.flush(np.full(len(self.interval.low), unit))
+        self.steps.append(table)
+        low, high = int(table.entries.min()), int(table.entries.max())
+        self.interval = Interval.of(low, high, len(self.interval.low))
+        self.pending = Pending.linear(scale)
+
     # -------------------------------------------------------------------------------------- steps
+
+    def flush_fine(self, scale: FloatArray) -> None:
+        """Make a step whose result is not stored, finer than `scale` if the multipliers allow."""
+        self.flush_inside(scale / FINENESS)
+        self.is_fine = True
+
+    def flush_inside(self, scale: FloatArray) -> None:
+        """Make a step whose result is not stored, coarser than `scale` if it must."""
+        self.flush(np.maximum(scale, self._least(scale)))
 
     def flush(self, scale: FloatArray) -> None:
         """Make the pending function an epilogue step whose result has this scale."""
@@ -182,6 +281,7 @@ class EpilogueBuilder:
             self._flush_gated(scale)
         elif not self._is_identity(scale):
             self._flush_static(scale)
+        self.is_fine = False
         self.pending = Pending.linear(scale)
 
     def _is_identity(self, scale: FloatArray) -> bool:
@@ -191,10 +291,21 @@ class EpilogueBuilder:
         """Smallest scale that a step from here could have, or None if `scale` will do.
 
         Where one step of the integer at hand is this many steps of the result, calibration saw next
-        to nothing of the channel (a ReLU that was closed for all frames).
+        to nothing of the channel (a ReLU that was closed for all frames). All channels share a
+        shift, so a factor far above the others' would leave them no bits.
         """
-        least = np.abs(self.pending.slope).max(axis=0) / LARGEST_FACTOR
+        least = self._least(scale)
         return least if np.any(least > scale) else None
+
+    def _least(self, scale: FloatArray) -> FloatArray:
+        slope = np.abs(self.pending.slope).max(axis=0)
+        factor = slope / scale
+        if not np.any(slope > 0):
+            return slope
+        typical = float(np.median(factor[slope > 0]))
+        # Of the channels in use, the one of the largest values must not lose its bits either.
+        major = float(factor[np.argmax(np.where(slope > 0, scale, 0))])
+        return slope / min(LARGEST_FACTOR, SPREAD * typical, MAJOR_SPREAD * major)
 
     def _flush_static(self, scale: FloatArray) -> None:
         pending = self.pending

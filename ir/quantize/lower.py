@@ -1,63 +1,68 @@
-"""Turns a canonical Graph and calibration values into a Program."""
+"""Turns a legal Graph and what calibration gathered into a Program."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from r2b.ir import ops
-from r2b.ir.graph import Graph, Node
+from r2b.ir.graph import Node
 from r2b.ir.program import (
-    BinaryConv,
-    Contraction,
     FixedTensor,
     Gate,
     Head,
-    Identity,
-    Pool,
     Program,
-    RealConv,
     SignSink,
     Stage,
     Window,
 )
-from r2b.ir.quantize.encode import (
-    SUM_BITS,
-    WEIGHT_BITS,
-    FloatArray,
-    Interval,
-    quantize_rows,
-    require_width,
-)
-from r2b.ir.quantize.epilogue import EpilogueBuilder, Pending
-from r2b.ir.quantize.partition import MEANS, Draft, Partition
+from r2b.ir.quantize.contractions import contract
+from r2b.ir.quantize.encode import SUM_BITS, Interval, require_width
+from r2b.ir.quantize.epilogue import EpilogueBuilder
+from r2b.ir.quantize.legalize import Legal
+from r2b.ir.quantize.operands import FRAME, Operand
+from r2b.ir.quantize.partition import MEANS, TABLES, Draft, Partition
 from r2b.ir.quantize.preprocessing import Preprocessing
-from r2b.ir.quantize.scales import Scales, ScaleTooFineError
-from r2b.ir.quantize.signs import SignFunction, find_threshold, zero_convention
-from r2b.ir.quantize.support import HeadNodes, check_support
+from r2b.ir.quantize.scales import Groups, Scales, ScaleTooFineError
+from r2b.ir.quantize.sinks import Thresholds
+from r2b.ir.quantize.statistics import Statistics, Wanted
+from r2b.ir.quantize.tables import make_table
 from r2b.ir.quantize.vectors import Means, build_gate, build_head
-
-FRAME = "frame"
+from r2b.ir.quantize.zeros import ZeroSigns
 
 
 @dataclass
 class Origins:
-    """Which node of the Graph each value of the Program stands for, by name."""
+    """Which node of the legal Graph each value of the Program stands for, by name.
+
+    ``sign_zero`` is the decision with which that Graph was made. Its nodes have the names of the
+    Graph it was made of, besides some of its own.
+    """
 
     tensors: dict[str, str] = field(default_factory=dict)
     signs: dict[str, str] = field(default_factory=dict)
     logits: str = ""
+    sign_zero: int | None = None
 
 
-@dataclass(frozen=True)
-class Contracted:
-    """A contraction, the values its accumulator can take, and their real meaning."""
+def groups_of(legal: Legal, partition: Partition) -> Groups:
+    """Values that share scales."""
+    return Groups(legal.graph, {draft.presum.name for draft in partition.drafts if draft.presum})
 
-    contraction: Contraction
-    interval: Interval
-    pending: Pending
+
+def wanted(legal: Legal, partition: Partition) -> Wanted:
+    """What a lowering has to know of the float values."""
+    nodes = legal.graph.nodes()
+    gates = {node.operands[0] for node in nodes if isinstance(node.op, ops.Gate)}
+    arguments = {node.operands[0] for node in nodes if isinstance(node.op, TABLES)}
+    signs = (node for node in nodes if isinstance(node.op, ops.Sign) and node.op.zero == 0)
+    return Wanted(
+        pools=groups_of(legal, partition).pools(),
+        means=frozenset({*gates, legal.head.operand}),
+        ranges=frozenset(arguments),
+        zeros=frozenset(node.operands[0] for node in signs),
+    )
 
 
 class Lowering:
@@ -65,38 +70,40 @@ class Lowering:
 
     Parameters
     ----------
-    graph : Graph
-        Canonical.
-    values : mapping of name to array
-        Float value of each node on the calibration frames.
+    legal : Legal
+    partition : Partition
+    statistics : Statistics
+        Of the float values on the calibration frames.
     act_bits : int
     preprocessing : Preprocessing
-    sign_zero : -1, +1 or None
     """
 
     def __init__(
         self,
-        graph: Graph,
-        values: Mapping[str, FloatArray],
+        legal: Legal,
+        partition: Partition,
+        statistics: Statistics,
         act_bits: int,
         preprocessing: Preprocessing,
-        sign_zero: int | None,
     ) -> None:
-        """Partition the Graph; refuse what cannot be lowered."""
-        self.graph, self.values, self.act_bits = graph, values, act_bits
-        self.preprocessing, self.sign_zero = preprocessing, sign_zero
-        self.partition = Partition(graph)
-        self.head: HeadNodes = check_support(graph, self.partition)
-        presums = {draft.presum.name for draft in self.partition.drafts if draft.presum}
-        self.scales = Scales(graph, values, presums, act_bits)
+        """Find out which values are stored."""
+        self.legal, self.partition = legal, partition
+        self.graph, self.head = legal.graph, legal.head
+        self.statistics, self.act_bits = statistics, act_bits
+        self.preprocessing = preprocessing
+        self.thresholds = Thresholds(legal.graph, partition, statistics.zeros, act_bits)
+        self.scales = Scales(groups_of(legal, partition), statistics.peaks, act_bits)
         self.stored = self._stored()
+        # Sign maps that are read as numbers need names that no tensor has.
+        self.numbers = {name for d in partition.drafts for name in self._numbers(d)}
         self._reset()
 
     def _reset(self) -> None:
-        self.origins = Origins()
+        self.origins = Origins(sign_zero=self.legal.sign_zero)
         self.intervals: dict[str, Interval] = {}
         self.names: dict[str, str] = {}
         self.sign_names: dict[str, str] = {}
+        self.zero_signs = ZeroSigns(len(self.statistics.means[self.head.operand]))
         # Scales that may not be made coarser, because that was tried.
         self.fixed: set[str] = set()
 
@@ -117,8 +124,9 @@ class Lowering:
         for draft in self.partition.drafts:
             self.names[draft.value] = self._fresh(draft.first, set(self.names.values()))
         stages = tuple(self._stage(draft) for draft in self.partition.drafts)
+        self.zero_signs.refuse()
         head, logit_scale = self._head()
-        self.origins.logits = self.head.linear.name
+        self.origins.logits = self.head.logits
         return Program(
             name=self.graph.name,
             input_shape=self._shape(self.graph.inputs[0].name),
@@ -140,21 +148,22 @@ class Lowering:
         """Values that somebody reads as a tensor or as channel sums, not only as signs."""
         found = set(self._summed())
         for draft in self.partition.drafts:
-            found |= set(draft.skips())
-            if not isinstance(self.graph[draft.source].op, ops.Sign | ops.Input):
-                found.add(draft.source)
+            for name in [*draft.sources(), *draft.others().values()]:
+                is_kept = isinstance(self.graph[name].op, ops.Sign | ops.Gate)
+                if not is_kept and not self.partition.is_frame(name):
+                    found.add(name)
         return found
+
+    def _numbers(self, draft: Draft) -> list[str]:
+        """Signs that a draft reads as -1 and +1 outside a binary convolution."""
+        is_binary = isinstance(draft.first.op, ops.BinaryConv2d)
+        return [] if is_binary else draft.sources()
 
     def _summed(self) -> list[str]:
         """Values whose means a gate or the head reads."""
         readers = [node for node in self.graph.nodes() if isinstance(node.op, MEANS)]
         names = [self.partition.base(node.operands[0])[0] for node in readers]
         return [*names, self.partition.base(self.head.operand)[0]]
-
-    def _signs_of(self, value: str) -> list[Node]:
-        """Signs that read a value, in the Graph's order."""
-        signs = [node for node in self.graph.nodes() if isinstance(node.op, ops.Sign)]
-        return [node for node in signs if self.partition.base(node.operands[0])[0] == value]
 
     # -------------------------------------------------------------------------------------- names
 
@@ -175,14 +184,14 @@ class Lowering:
     def _stage(self, draft: Draft) -> Stage:
         name, location = self.names[draft.value], draft.first.location
         is_stored = draft.value in self.stored
-        part = self._contract(draft)
+        part = contract(draft, [self._operand(source) for source in draft.sources()])
         require_width(part.interval, SUM_BITS, "the accumulator", str(location))
         builder = EpilogueBuilder(str(location), part.interval, part.pending, self.act_bits)
         pool = self._follow_chain(draft, builder, is_stored)
         if is_stored:
             self._store(draft, name, builder, pool)
         elif builder.gated:
-            builder.flush(self.scales[draft.value])
+            builder.flush_inside(self.scales[draft.value])
         gate = self._gate(draft, builder)
         sinks = self._sinks(draft, builder, is_stored)
         return Stage(
@@ -197,6 +206,31 @@ class Lowering:
             signs=sinks,
             sums=name if draft.value in self._summed() else None,
         )
+
+    def _operand(self, name: str) -> Operand:
+        """What a contraction reads."""
+        node = self.graph[name]
+        channels, *size = self._shape(name)
+        ones = np.ones(channels)
+        rows = (size[0], size[1])
+        if self.partition.is_frame(name):
+            return Operand(FRAME, *self._frame(name), Interval.of(0, 255, channels), rows)
+        if isinstance(node.op, ops.Sign):
+            found = self.sign_names[name]
+            return Operand(found, ones, 0 * ones, Interval.of(-1, 1, channels), rows)
+        scale = self.scales[name]
+        return Operand(self.names[name], scale, 0 * scale, self.intervals[name], rows)
+
+    def _frame(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Factor and summand of a pixel, behind the batch norms up to a node."""
+        factor, summand = self.preprocessing.affine(self.graph[name].type.channels)
+        if name == self.partition.frame:
+            return factor, summand
+        for node in self.partition.input_view:
+            assert isinstance(node.op, ops.BatchNorm)
+            factor = factor * node.op.multiplier
+            summand = summand * node.op.multiplier + node.op.offset
+        return factor, summand
 
     def _store(
         self, draft: Draft, name: str, builder: EpilogueBuilder, pool: Window | None
@@ -217,15 +251,15 @@ class Lowering:
     ) -> Window | None:
         """Put the absorbed nodes into the epilogue; return the window of a closing maximum."""
         previous = draft.first.name if draft.root else draft.source
-        skips = iter(draft.skips())
+        others = draft.others()
         for node in draft.chain:
             scale = self.scales.of(previous)
             match node.op:
                 case ops.Scale():
-                    builder.gate(scale())
+                    self._scale(builder, self.graph[others[node.name]], scale())
                 case ops.Add():
                     self._check_scale(builder, node.name)
-                    source = next(skips)
+                    source = others[node.name]
                     other = self.intervals[source]
                     builder.skip(self.names[source], self.scales[node.name], other)
                 case ops.MaxPool2d():
@@ -233,22 +267,41 @@ class Lowering:
                         self._check_scale(builder, node.name)
                         builder.finish(self.scales[node.name])
                     elif builder.gated or not builder.pending.is_rising:
-                        builder.flush(self.scales[node.name])
+                        builder.flush_inside(self.scales[node.name])
                     return Window(node.op.kernel, node.op.stride, node.op.padding)
                 case ops.Hardtanh():
+                    self._check_scale(builder, node.name)
                     builder.follow(node.op, self.scales.of(node.name))
+                case ops.Sigmoid() | ops.Activation():
+                    self._table(builder, node, node.op)
                 case _:
                     builder.follow(node.op, scale)
             previous = node.name
         return None
 
+    def _scale(self, builder: EpilogueBuilder, factor: Node, scale: np.ndarray) -> None:
+        """Multiply by a gate's slopes or by a stored tensor."""
+        if isinstance(factor.op, ops.Gate):
+            builder.gate(scale)
+        else:
+            unit, other = self.scales[factor.name], self.intervals[factor.name]
+            builder.multiply(self.names[factor.name], unit, other, scale)
+
+    def _table(
+        self, builder: EpilogueBuilder, node: Node, op: ops.Sigmoid | ops.Activation
+    ) -> None:
+        scale = self.scales[node.name]
+        seen = self.statistics.ranges[node.operands[0]]
+        table, unit = make_table(op, seen, float(scale[0]), self.act_bits)
+        builder.table(table, unit, scale)
+
     def _gate(self, draft: Draft, builder: EpilogueBuilder) -> Gate | None:
-        scale = draft.gate()
-        if scale is None:
+        factors = [self.graph[node.operands[1]] for node in draft.scales()]
+        node = next((factor for factor in factors if isinstance(factor.op, ops.Gate)), None)
+        if node is None:
             return None
         assert builder.slopes is not None
-        node = self.graph[scale.operands[1]]
-        operand = self.values[node.operands[0]].mean(axis=(2, 3))
+        operand = self.statistics.means[node.operands[0]]
         return build_gate(node, self._means(node.operands[0]), operand, builder.slopes)
 
     def _means(self, name: str) -> Means:
@@ -258,10 +311,9 @@ class Lowering:
         return Means(self.names[base], area, self.scales[base], views, self.intervals[base])
 
     def _head(self) -> tuple[Head, float]:
-        node = self.head.linear
-        operand = self.values[self.head.operand].mean(axis=(2, 3))
-        name = self._fresh(node, set(self.names.values()))
-        return build_head(node, node.location, name, self._means(self.head.operand), operand)
+        name = self._fresh(self.head.node, set(self.names.values()))
+        operand = self.statistics.means[self.head.operand]
+        return build_head(self.head, name, self._means(self.head.operand), operand)
 
     # ---------------------------------------------------------------------------------- sign maps
 
@@ -269,160 +321,26 @@ class Lowering:
         self, draft: Draft, builder: EpilogueBuilder, is_stored: bool
     ) -> tuple[SignSink, ...]:
         """One sink for each sign that differs from the others."""
+        scale = self.scales[draft.value]
+        found = self.thresholds.find(draft, builder, is_stored, scale, self.zero_signs)
         sinks: list[SignSink] = []
-        interval = builder.interval
-        if is_stored:  # proved for every value of the format, whether it can occur or not
-            interval = Interval.signed(self.act_bits, len(interval.low))
-        for node in self._signs_of(draft.value):
-            views = self.partition.base(node.operands[0])[1]
-
-            def function(at_zero: bool, views: list[Node] = views, node: Node = node):
-                return SignFunction(builder.pending, views, node, at_zero)
-
-            is_count = not builder.steps and isinstance(draft.first.op, ops.BinaryConv2d)
-            is_exact = is_count or self._clips_at_zero(draft, views)
-            chosen = zero_convention(function, interval, is_exact, self.sign_zero)
-            found = find_threshold(chosen, interval)
+        for name, limit in found.items():
             same = [
                 sink.name
                 for sink in sinks
-                if np.array_equal(sink.theta, found.theta) and np.array_equal(sink.flip, found.flip)
+                if np.array_equal(sink.theta, limit.theta) and np.array_equal(sink.flip, limit.flip)
             ]
-            if same:
-                self.sign_names[node.name] = same[0]
+            if same and name not in self.numbers:
+                self.sign_names[name] = same[0]
                 continue
-            name = self._fresh((views or [node])[0], set(self.sign_names.values()))
-            self.sign_names[node.name] = name
-            self.origins.signs[name] = node.name
-            sinks.append(SignSink(name, found.theta, found.flip))
+            self.sign_names[name] = self._sign_name(self.graph[name])
+            self.origins.signs[self.sign_names[name]] = name
+            sinks.append(SignSink(self.sign_names[name], limit.theta, limit.flip))
         return tuple(sinks)
 
-    def _clips_at_zero(self, draft: Draft, views: list[Node]) -> bool:
-        """Tell whether a ReLU or the like makes exact zeros out of many values."""
-        nodes = [*draft.chain, *views]
-        return any(isinstance(node.op, ops.Relu | ops.Hardtanh) for node in nodes)
-
-    # ------------------------------------------------------------------------------- contractions
-
-    def _contract(self, draft: Draft) -> Contracted:
-        match draft.root:
-            case None:
-                return self._identity(draft)
-            case Node(op=ops.BinaryConv2d() as op):
-                return self._binary_conv(draft, op)
-            case Node(op=ops.Conv2d() as op):
-                return self._real_conv(draft, op)
-            case Node(op=ops.MaxPool2d() as op):
-                window = Window(op.kernel, op.stride, op.padding)
-                return self._pool(draft, window, "max", 1)
-            case Node(op=ops.AvgPool2d() as op):
-                window = Window(op.kernel, op.stride, op.padding)
-                return self._pool(draft, window, "sum", op.kernel[0] * op.kernel[1])
-            case _:
-                raise TypeError(f"{draft.root} is no contraction")
-
-    def _identity(self, draft: Draft) -> Contracted:
-        pending = Pending.linear(self.scales[draft.source])
-        contraction = Identity(self.names[draft.source])
-        return Contracted(contraction, self.intervals[draft.source], pending)
-
-    def _pool(self, draft: Draft, window: Window, kind: str, divisor: int) -> Contracted:
-        pending = Pending.linear(self.scales[draft.source] / divisor)
-        found = self.intervals[draft.source]
-        if kind == "sum":
-            # A window at the border holds fewer positions, and 0 is within the bounds then.
-            low, high = np.minimum(found.low, 0), np.maximum(found.high, 0)
-            found = Interval(low * divisor, high * divisor)
-        return Contracted(Pool(self.names[draft.source], window, kind), found, pending)
-
-    def _binary_conv(self, draft: Draft, op: ops.BinaryConv2d) -> Contracted:
-        kernel = (op.weight.shape[2], op.weight.shape[3])
-        window = Window(kernel, op.stride, op.padding, op.dilation)
-        bits = (op.weight > 0).astype(np.uint8)
-        contraction = BinaryConv(self.sign_names[draft.source], bits, window, op.groups)
-        reach = op.weight[0].size
-        interval = Interval.of(-reach, reach, len(op.weight))
-        return Contracted(contraction, interval, Pending.linear(op.scale))
-
-    def _real_conv(self, draft: Draft, op: ops.Conv2d) -> Contracted:
-        factor, summand, domain, source = self._real_input(draft)
-        zero_point = np.rint(-summand / factor).astype(np.int64)
-        rest = summand + factor * zero_point
-        domain = Interval(domain.low - zero_point, domain.high - zero_point)
-        rows = _input_channels(op)
-        weight = op.weight * factor[rows][:, :, None, None]
-        limit = np.maximum(np.abs(domain.low), np.abs(domain.high)).astype(np.float64)
-        rounded, scale = _quantize_conv(weight, limit[rows])
-        bias = (op.weight * rest[rows][:, :, None, None]).sum(axis=(1, 2, 3))
-        bias = bias if op.bias is None else bias + op.bias
-        contraction = RealConv(
-            source=source,
-            weight=rounded.astype(np.int8),
-            window=Window(
-                (op.weight.shape[2], op.weight.shape[3]), op.stride, op.padding, op.dilation
-            ),
-            zero_point=zero_point,
-            presum=_presum(draft),
-            groups=op.groups,
-            weight_bits=WEIGHT_BITS,
-        )
-        interval = _conv_interval(rounded, domain, rows)
-        return Contracted(contraction, interval, Pending.linear(scale, bias))
-
-    def _real_input(self, draft: Draft) -> tuple[FloatArray, FloatArray, Interval, str]:
-        """Real value ``factor * x + summand`` of a convolution's input, its bounds, its name."""
-        if draft.source in {self.graph.inputs[0].name, *map(_name, self.partition.input_view)}:
-            return self._frame_input()
-        divisor = 1
-        if draft.presum is not None:
-            assert isinstance(draft.presum.op, ops.AvgPool2d)
-            divisor = draft.presum.op.kernel[0] * draft.presum.op.kernel[1]
-        scale, found = self.scales[draft.source], self.intervals[draft.source]
-        domain = Interval(found.low * divisor, found.high * divisor)
-        return scale / divisor, np.zeros_like(scale), domain, self.names[draft.source]
-
-    def _frame_input(self) -> tuple[FloatArray, FloatArray, Interval, str]:
-        channels = self._shape(self.graph.inputs[0].name)[0]
-        factor, summand = self.preprocessing.affine(channels)
-        for node in self.partition.input_view:
-            assert isinstance(node.op, ops.BatchNorm)
-            factor = factor * node.op.multiplier
-            summand = summand * node.op.multiplier + node.op.offset
-        return factor, summand, Interval.of(0, 255, channels), FRAME
-
-
-def _name(node: Node) -> str:
-    return node.name
-
-
-def _presum(draft: Draft) -> Window | None:
-    if draft.presum is None:
-        return None
-    assert isinstance(draft.presum.op, ops.AvgPool2d)
-    return Window(draft.presum.op.kernel, draft.presum.op.stride)
-
-
-def _input_channels(op: ops.Conv2d) -> np.ndarray:
-    """Input channel that each output channel's weights meet, [C_out, C_in / groups]."""
-    outputs, inputs = op.weight.shape[:2]
-    group = np.arange(outputs) // (outputs // op.groups)
-    return group[:, None] * inputs + np.arange(inputs)
-
-
-def _quantize_conv(weight: FloatArray, limit: FloatArray) -> tuple[np.ndarray, FloatArray]:
-    """Quantize row by row; `limit` holds the largest input for each row's channels."""
-    taps = weight.shape[2] * weight.shape[3]
-    parts = [
-        quantize_rows(row[None], np.repeat(bound, taps))
-        for row, bound in zip(weight, limit, strict=True)
-    ]
-    return np.concatenate([part[0] for part in parts]), np.concatenate([p[1] for p in parts])
-
-
-def _conv_interval(weight: np.ndarray, domain: Interval, rows: np.ndarray) -> Interval:
-    """Bounds of the accumulator; any tap may be missing at the border."""
-    low, high = (end[rows][:, :, None, None] for end in (domain.low, domain.high))
-    ends = (weight * low, weight * high)
-    smallest = np.minimum(np.minimum(*ends), 0).sum(axis=(1, 2, 3))
-    largest = np.maximum(np.maximum(*ends), 0).sum(axis=(1, 2, 3))
-    return Interval(smallest, largest)
+    def _sign_name(self, node: Node) -> str:
+        views = self.partition.base(node.operands[0])[1]
+        taken = set(self.sign_names.values())
+        if node.name in self.numbers:
+            taken |= set(self.names.values())
+        return self._fresh((views or [node])[0], taken)

@@ -1,7 +1,8 @@
 """Which nodes of the canonical Graph make one stage.
 
 A **draft** is a contraction (its root) and the nodes absorbed behind it: batch norm, activation,
-gated scale, skip add, at the end a max pooling. The value of its last node is what its sinks see.
+scale, skip add, at the end a max pooling. The value of its last node is what its sinks see. Where
+no contraction precedes, the stage begins with a stored value as it is.
 A node between a value and a sign, a gate or the head that never needs to exist as a tensor (a batch
 norm, mostly) is a **view**: it is folded into the sign's threshold or the means' normalisation.
 """
@@ -13,11 +14,19 @@ from dataclasses import dataclass
 from r2b.ir import ops
 from r2b.ir.errors import UnsupportedOpError
 from r2b.ir.graph import Graph, Node
+from r2b.ir.quantize.head import Head
 
-FOLLOWERS = (ops.BatchNorm, ops.PRelu, ops.Relu, ops.Hardtanh)
+FOLDED = (ops.BatchNorm, ops.PRelu, ops.Relu, ops.Hardtanh)
+"""What a threshold takes in."""
+TABLES = (ops.Sigmoid, ops.Activation)
+FOLLOWERS = (*FOLDED, *TABLES, ops.SpatialScale)
+RISING = ("tanh", "hardsigmoid", "elu", "softplus")
+"""Activations that keep the order of values, so that a threshold takes them in."""
 MEANS = (ops.Gate, ops.GlobalAvgPool)
-ROOTS = (ops.Conv2d, ops.BinaryConv2d, ops.MaxPool2d, ops.AvgPool2d)
-ABSORBING = (ops.Conv2d, ops.BinaryConv2d, ops.AvgPool2d, ops.Scale, ops.Add, *FOLLOWERS)
+CONVS = (ops.Conv2d, ops.BinaryConv2d)
+MOVES = (ops.Pad, ops.Concat, ops.Reshape)
+ROOTS = (*CONVS, ops.MaxPool2d, ops.AvgPool2d, *MOVES)
+ABSORBING = (*CONVS, ops.AvgPool2d, *MOVES, ops.Scale, ops.Add, *FOLLOWERS)
 """Behind these a draft may go on; the maximum over a window comes last in a stage."""
 
 
@@ -28,9 +37,9 @@ class Draft:
     Parameters
     ----------
     root : Node or None
-        The contraction; None where the stage only changes a tensor.
+        The contraction; None where the stage only changes a value.
     source : str
-        Node whose value is contracted (behind `presum`, the pooled one).
+        Node whose value is contracted (behind `presum`, the pooled one); the first of a Concat.
     presum : Node or None
         An average pooling that the contraction takes in.
     chain : tuple of Node
@@ -52,19 +61,25 @@ class Draft:
         """Name of the node whose value the sinks see."""
         return self.chain[-1].name if self.chain else self.first.name
 
-    def skips(self) -> list[str]:
-        """Nodes whose values are added, in order."""
-        found: list[str] = []
+    def sources(self) -> list[str]:
+        """Nodes whose values are contracted."""
+        if self.root is not None and isinstance(self.root.op, ops.Concat):
+            return list(self.root.operands)
+        return [self.source]
+
+    def others(self) -> dict[str, str]:
+        """For each absorbed node of two operands, the one that does not come along the chain."""
+        found: dict[str, str] = {}
         current = self.root.name if self.root else self.source
         for node in self.chain:
-            if isinstance(node.op, ops.Add):
-                found.append(_other(node, current))
+            if isinstance(node.op, ops.Add | ops.Scale):
+                found[node.name] = _other(node, current)
             current = node.name
         return found
 
-    def gate(self) -> Node | None:
-        """The node that scales the accumulators, if there is one."""
-        return next((node for node in self.chain if isinstance(node.op, ops.Scale)), None)
+    def scales(self) -> list[Node]:
+        """Absorbed nodes that multiply by a factor of the frame's, in order."""
+        return [node for node in self.chain if isinstance(node.op, ops.Scale)]
 
 
 def _other(node: Node, current: str) -> str:
@@ -78,61 +93,68 @@ class Partition:
     Parameters
     ----------
     graph : Graph
-        Canonical.
-
-    Raises
-    ------
-    UnsupportedOpError
-        Listing every node that no stage can take.
+        Legal.
+    head : Head
+    solid : set of str
+        Nodes that must exist as tensors, though only signs or means read them.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        """Find the drafts, or list what is in the way."""
-        self.graph = graph
+    def __init__(self, graph: Graph, head: Head, solid: frozenset[str] = frozenset()) -> None:
+        """Find the drafts."""
+        self.graph, self.head = graph, head
+        self.frame = graph.inputs[0].name
         self.rank = {node.name: index for index, node in enumerate(graph.nodes())}
-        self.views = {node.name for node in reversed(graph.nodes()) if self._is_view(node)}
+        self.views, self._sign_views = set[str](), set[str]()
+        for node in reversed(graph.nodes()):
+            self._judge(node, solid)
         self.input_view = self._find_input_view()
         self.takers: dict[str, str] = {}
         for node in graph.nodes():
             if taker := self._taker_of_add(node):
                 self.takers[node.name] = taker
         self.drafts = self._in_order(self._find_drafts())
-        self.producer = {draft.value: draft for draft in self.drafts}
 
     # --------------------------------------------------------------------------------- the rules
 
-    def _is_view(self, node: Node) -> bool:
-        """Tell whether a follower never needs to exist as a tensor; users are judged first."""
-        if not isinstance(node.op, FOLLOWERS):
-            return False
+    def _judge(self, node: Node, solid: frozenset[str]) -> None:
+        """Find out whether a node never needs to exist as a tensor; users are judged first."""
+        (operand, *_) = [*self.graph.operands(node.name), None]
         users = self.graph.users(node.name)
-        if all(isinstance(user.op, ops.Sign) or self._signs_only(user) for user in users):
-            return bool(users)
-        if not isinstance(node.op, ops.BatchNorm):
-            return False
-        readers = (ops.Sign, *MEANS)
-        (operand,) = self.graph.operands(node.name)
-        shared = len(self.graph.users(operand.name)) > 1
-        stored = isinstance(operand.op, ops.Add | ops.MaxPool2d | ops.PRelu | ops.Relu)
-        fits = all(isinstance(user.op, readers) or self._signs_only(user) for user in users)
-        return bool(users) and fits and (shared or stored)
+        if operand is None or node.name in solid or not users:
+            return
+        if isinstance(operand.op, ops.Input | ops.Sign):
+            return
+        if _folds(node.op) and all(map(self._signs_only, users)):
+            self._sign_views.add(node.name)
+            self.views.add(node.name)
+        elif isinstance(node.op, ops.BatchNorm):
+            shared = len(self.graph.users(operand.name)) > 1
+            stored = isinstance(operand.op, ops.Add | ops.MaxPool2d | ops.PRelu | ops.Relu)
+            fits = all(self._signs_only(user) or isinstance(user.op, MEANS) for user in users)
+            if fits and (shared or stored):
+                self.views.add(node.name)
 
     def _signs_only(self, node: Node) -> bool:
-        if isinstance(node.op, ops.Sign):
-            return True
-        users = self.graph.users(node.name)
-        return isinstance(node.op, FOLLOWERS) and bool(users) and all(map(self._signs_only, users))
+        return isinstance(node.op, ops.Sign) or node.name in self._sign_views
 
     def _find_input_view(self) -> list[Node]:
         """Find the batch norms that normalise the frame before the first convolution."""
         found: list[Node] = []
-        (current,) = self.graph.inputs
+        current = self.graph[self.frame]
         while len(users := self.graph.users(current.name)) == 1:
-            (current,) = users
-            if not isinstance(current.op, ops.BatchNorm) or current.name in self.views:
+            if not isinstance(users[0].op, ops.BatchNorm):
                 break
+            (current,) = users
             found.append(current)
-        return found
+        users = [user for user in self.graph.users(current.name) if self._is_conv(user)]
+        return found if len(users) == len(self.graph.users(current.name)) else []
+
+    def _is_conv(self, node: Node) -> bool:
+        return isinstance(node.op, ops.Conv2d) and node.name not in self.head.path
+
+    def is_frame(self, name: str) -> bool:
+        """Tell whether a value is the frame, normalised or not."""
+        return name == self.frame or name in {node.name for node in self.input_view}
 
     def _may_end_in_add(self, name: str) -> bool:
         node = self.graph[name]
@@ -144,7 +166,7 @@ class Partition:
         """Follow the main operand back to where the draft begins."""
         node = self.graph[name]
         while isinstance(node.op, (*FOLLOWERS, ops.Scale, ops.Add)):
-            name = self.takers.get(node.name, node.operands[0]) if node.operands else ""
+            name = self.takers.get(node.name, node.operands[0])
             operand = self.graph[name]
             if not self._absorbs(operand.name, node):
                 return node
@@ -172,8 +194,7 @@ class Partition:
             return False
         match user.op:
             case ops.Scale():
-                factor = self.graph[user.operands[1]]
-                return user.operands[0] == current and isinstance(factor.op, ops.Gate)
+                return user.operands[0] == current != user.operands[1]
             case ops.Add():
                 return self.takers.get(user.name) == current
             case ops.MaxPool2d():
@@ -185,9 +206,10 @@ class Partition:
 
     def _find_drafts(self) -> list[Draft]:
         drafts: list[Draft] = []
-        taken = set(self.views) | {node.name for node in self.input_view}
+        taken = self.views | self.head.path | {node.name for node in self.input_view}
+        begins = (*ROOTS, *FOLLOWERS, ops.Add, ops.Scale)
         for node in self.graph.nodes():
-            if node.name in taken or not isinstance(node.op, (*ROOTS, *FOLLOWERS, ops.Add)):
+            if node.name in taken or not isinstance(node.op, begins):
                 continue
             if self._is_presum(node) or any(
                 self._absorbs(operand, node) for operand in node.operands
@@ -201,7 +223,7 @@ class Partition:
     def _is_presum(self, node: Node) -> bool:
         users = self.graph.users(node.name)
         plain = isinstance(node.op, ops.AvgPool2d) and not any(node.op.padding)
-        return plain and len(users) == 1 and isinstance(users[0].op, ops.Conv2d)
+        return plain and len(users) == 1 and self._is_conv(users[0])
 
     def _grow(self, node: Node) -> Draft:
         chain: list[Node] = []
@@ -228,14 +250,11 @@ class Partition:
 
     def needs(self, draft: Draft) -> set[str]:
         """Values that must exist before a draft runs."""
-        found = set(draft.skips())
-        source = self.graph[draft.source]
-        found.add(
-            self.base(source.operands[0])[0] if isinstance(source.op, ops.Sign) else source.name
-        )
-        scale = draft.gate()
-        if scale is not None:
-            found.add(self.base(self.graph[scale.operands[1]].operands[0])[0])
+        found: set[str] = set()
+        for name in [*draft.sources(), *draft.others().values()]:
+            node = self.graph[name]
+            is_read_behind = isinstance(node.op, ops.Sign | ops.Gate)
+            found.add(self.base(node.operands[0])[0] if is_read_behind else name)
         return found
 
     def _in_order(self, drafts: list[Draft]) -> list[Draft]:
@@ -250,13 +269,29 @@ class Partition:
             order.append(chosen)
         return order
 
-    def covered(self) -> set[str]:
-        """Names of all nodes that some draft, view or presum stands for."""
-        names = self.views | {node.name for node in self.input_view}
+    def unfused_gates(self) -> frozenset[str]:
+        """Gates that do more than scale the accumulators of one convolution each."""
+        fused: dict[str, int] = {}
         for draft in self.drafts:
-            nodes = (draft.first, *draft.chain, *((draft.presum,) if draft.presum else ()))
-            names |= {node.name for node in nodes}
-        return names
+            is_conv = draft.root is not None and isinstance(draft.root.op, CONVS)
+            gates = [node for node in draft.scales() if self._is_gated(node)]
+            for node in gates[:1] if is_conv else []:
+                if self.graph[node.operands[1]].type.channels != node.type.channels:
+                    continue  # one factor for all channels
+                fused[node.operands[1]] = fused.get(node.operands[1], 0) + 1
+        gates = [node.name for node in self.graph.nodes() if isinstance(node.op, ops.Gate)]
+        uses = {name: len(self.graph.users(name)) for name in gates}
+        return frozenset(name for name in gates if fused.get(name, 0) != uses[name])
+
+    def _is_gated(self, node: Node) -> bool:
+        return isinstance(self.graph[node.operands[1]].op, ops.Gate)
+
+
+def _folds(op: ops.Op) -> bool:
+    """Tell whether a threshold takes an operation in."""
+    if isinstance(op, ops.Activation):
+        return op.kind in RISING
+    return isinstance(op, (*FOLDED, ops.Sigmoid))
 
 
 def refuse(problems: list[tuple[Node, str]]) -> None:

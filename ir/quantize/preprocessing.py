@@ -70,11 +70,17 @@ def _plain(value: float | tuple[float, ...]) -> float | list[float]:
 def check_frames(frames: object, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Return calibration frames if they are uint8 N x C x H x W with N >= 1.
 
+    ``shape`` is C, H, W, or F for a network of vectors, whose frames are N x F x 1 x 1; they may
+    be given as N x F.
+
     Raises
     ------
     CalibrationError
         With what was found and what is needed.
     """
+    shape = (*shape, 1, 1)[:3]
+    if isinstance(frames, np.ndarray) and frames.ndim == 2 and shape[1:] == (1, 1):
+        frames = frames[:, :, None, None]
     wanted = f"calibration frames must be uint8, N x {' x '.join(map(str, shape))}, N >= 1"
     if not isinstance(frames, np.ndarray):
         raise CalibrationError(f"{wanted}, not a {type(frames).__name__}; give a NumPy array")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ from r2b.ir.execute import STAGES, execute
 from r2b.ir.graph import Graph
 from r2b.ir.kernels import Trace
 from r2b.ir.program import Program, Stage
+from r2b.ir.quantize.legalize import Legal, legalize
 from r2b.ir.quantize.lower import Origins
-from r2b.ir.quantize.preprocessing import Preprocessing
+from r2b.ir.quantize.preprocessing import Preprocessing, check_frames
+from r2b.ir.quantize.statistics import BATCH_FRAMES, batch_size
 
 FloatArray = npt.NDArray[np.float64]
 Frames = npt.NDArray[np.uint8]
@@ -102,18 +105,34 @@ def measure(
     origins: Origins,
     frames: Frames,
     preprocessing: Preprocessing,
-    batch: int = 64,
+    batch: int = BATCH_FRAMES,
 ) -> CalibrationReport:
-    """Run both on frames and compare every stage."""
+    """Run both on frames, at most ``batch`` at a time, and compare every stage."""
+    legal = legalize(graph, origins.sign_zero)
+    return measure_legal(legal, program, origins, frames, preprocessing, batch)
+
+
+def measure_legal(
+    legal: Legal,
+    program: Program,
+    origins: Origins,
+    frames: Frames,
+    preprocessing: Preprocessing,
+    batch: int = BATCH_FRAMES,
+) -> CalibrationReport:
+    """Do the same for a Graph that is legal already."""
     counts = {stage.name: _Count() for stage in program.stages}
     agreeing = 0
-    for start in range(0, len(frames), batch):
-        part = frames[start : start + batch]
-        values = interpreter.run(graph, preprocessing.apply(part))
+    frames = check_frames(frames, program.input_shape)
+    step = min(batch, batch_size(legal.graph))
+    for start in range(0, len(frames), step):
+        part = frames[start : start + step]
+        values = interpreter.run(legal.graph, preprocessing.apply(part))
         trace = execute(program, part)
+        fed = float_trace(program, origins, part, values)
         for stage in program.stages:
-            _compare(stage, program, origins, part, values, trace, counts[stage.name])
-        wanted = values[origins.logits].argmax(axis=1)
+            _compare(stage, program, origins, fed, values, trace, counts[stage.name])
+        wanted = values[origins.logits].reshape(len(part), -1).argmax(axis=1)
         agreeing += int((trace.logits.argmax(axis=1) == wanted).sum())
     reports = tuple(_report(stage, program, counts[stage.name]) for stage in program.stages)
     share = agreeing / len(frames)
@@ -140,13 +159,14 @@ def _compare(
     stage: Stage,
     program: Program,
     origins: Origins,
-    frames: Frames,
+    given: Trace,
     values: Mapping[str, FloatArray],
     end_to_end: Trace,
     count: _Count,
 ) -> None:
-    fed = float_trace(program, origins, frames, values)
-    expected = {sink.name: fed.signs[sink.name] for sink in stage.signs}
+    expected = {sink.name: given.signs[sink.name] for sink in stage.signs}
+    fed = copy(given)
+    fed.tensors, fed.signs, fed.sums = dict(given.tensors), dict(given.signs), dict(given.sums)
     STAGES[type(stage.contraction)](fed, stage)
     for name, bits in expected.items():
         count.signs += bits.size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,17 @@ import numpy.typing as npt
 
 from r2b.ir import ops
 from r2b.ir.arith import threshold
-from r2b.ir.errors import UnsupportedOpError
 from r2b.ir.graph import Node
 from r2b.ir.interpreter import evaluate
 from r2b.ir.quantize.encode import IntArray, Interval
 from r2b.ir.quantize.epilogue import Pending
 
 BoolArray = npt.NDArray[np.bool_]
+
+
+class NoThresholdError(Exception):
+    """A sign's operand rises and falls over the values of a channel; caught by the quantizer."""
+
 
 ENUMERATED = 1 << 17
 """Ranges up to here are tried value by value; wider ones (accumulators of real convolutions whose
@@ -44,14 +48,11 @@ class SignFunction:
     views : sequence of Node
         Operations between that value and the sign.
     sign : Node
-    at_zero : bool
-        Bit where the sign's operand is exactly 0.
     """
 
     pending: Pending
     views: Sequence[Node]
     sign: Node
-    at_zero: bool
 
     def real(self, values: IntArray) -> npt.NDArray[np.float64]:
         """Operand of the sign for values K x C."""
@@ -66,9 +67,10 @@ class SignFunction:
         return result
 
     def bits(self, values: IntArray) -> BoolArray:
-        """Bit of the sign for values K x C."""
+        """Bit of the sign for values K x C; where the source gives 0, that of +1."""
         real = self.real(values)
-        return np.where(real == 0, self.at_zero, real > 0)
+        assert isinstance(self.sign.op, ops.Sign)
+        return np.where(real == 0, self.sign.op.zero >= 0, real > 0)
 
 
 def find_threshold(function: SignFunction, interval: Interval) -> Threshold:
@@ -76,8 +78,8 @@ def find_threshold(function: SignFunction, interval: Interval) -> Threshold:
 
     Raises
     ------
-    UnsupportedOpError
-        The bit changes more than once over the values.
+    NoThresholdError
+        The bit changes more than once over the values, or might.
     """
     low, high = int(interval.low.min()), int(interval.high.max())
     channels = len(interval.low)
@@ -99,7 +101,7 @@ def _enumerate(function: SignFunction, low: int, high: int, channels: int) -> Th
     for part in _chunks(values, step):
         bits = function.bits(np.broadcast_to(part, (len(part), channels)))
         if np.any(threshold(part, found.theta, found.flip) != bits):
-            _refuse(function)
+            raise NoThresholdError
     return found
 
 
@@ -110,7 +112,7 @@ def _chunks(values: IntArray, step: int) -> list[IntArray]:
 def _bisect(function: SignFunction, low: int, high: int, channels: int) -> Threshold:
     """Find the one change of a function that rises or falls throughout."""
     if not _is_monotone(function):
-        _refuse(function)
+        raise NoThresholdError
     first = function.bits(np.full((1, channels), low))[0]
     same = np.full(channels, low, np.int64)
     other = np.full(channels, high + 1, np.int64)
@@ -136,46 +138,11 @@ def _threshold(first: BoolArray, change: IntArray, low: int, high: int) -> Thres
     return Threshold(theta.astype(np.int64), flip.astype(np.int64))
 
 
-def _refuse(function: SignFunction) -> None:
-    place = function.sign.location
-    raise UnsupportedOpError(
-        f"{place}: Sign: its operand rises and falls again over the values of a channel; supported "
-        "is a sign behind batch norms and activations that rise throughout; make the PReLU's "
-        "slopes positive"
-    )
-
-
-def zero_convention(
-    function_of: Callable[[bool], SignFunction],
-    interval: Interval,
-    is_exact: bool,
-    sign_zero: int | None,
-) -> SignFunction:
-    """Choose the bit at 0 as the source does; refuse where the source gives 0 and 0 can occur.
-
-    ``is_exact`` tells that the integer is the source's own value, not a rounded one, or comes out
-    of a ReLU, so that a 0 of the integer is a 0 of the source.
-    """
-    function = function_of(True)
-    node = function.sign
-    assert isinstance(node.op, ops.Sign)
-    if node.op.zero != 0:
-        return function_of(node.op.zero > 0)
-    if sign_zero is not None:
-        return function_of(sign_zero > 0)
-    if is_exact and _reaches_zero(function, interval):
-        raise UnsupportedOpError(
-            f"{node.location}: Sign: the source gives 0 for 0, and 0 can occur here; a sign map "
-            "holds only -1 and +1; say with --sign-zero +1 or --sign-zero -1 which it shall be, "
-            "or write torch.where(x >= 0, 1.0, -1.0)"
-        )
-    return function
-
-
-def _reaches_zero(function: SignFunction, interval: Interval) -> bool:
+def reaches_zero(function: SignFunction, interval: Interval, step: int = 1) -> bool:
+    """Tell whether the operand is exactly 0 for a value of the interval, its lowest plus steps."""
     low, high = int(interval.low.min()), int(interval.high.max())
     channels = len(interval.low)
-    values = np.arange(low, min(high, low + ENUMERATED) + 1)[:, None]
+    values = np.arange(low, min(high, low + ENUMERATED) + 1, step)[:, None]
     parts = _chunks(values, max(1, CHUNK // channels))
     return any(
         bool(np.any(function.real(np.broadcast_to(part, (len(part), channels))) == 0))

@@ -9,7 +9,6 @@ import numpy as np
 
 from r2b.ir import ops
 from r2b.ir.arith import SIGMOID_BITS, SIGMOID_ENTRIES, bounds
-from r2b.ir.errors import Location
 from r2b.ir.graph import Node
 from r2b.ir.program import (
     MEAN_FRACTION,
@@ -31,6 +30,7 @@ from r2b.ir.quantize.encode import (
     quantize_rows,
     require_width,
 )
+from r2b.ir.quantize.head import Head as LastLayer
 
 HEADROOM = 4.0
 """A vector's range is this many times the largest magnitude that calibration saw."""
@@ -154,24 +154,21 @@ def build_gate(node: Node, means: Means, operand: FloatArray, slopes: IntArray) 
     index_unit = 16 / SIGMOID_ENTRIES
     hidden = build_dense(op.fc1, op.fc1_bias, (unit, hidden_unit), place)
     out = build_dense(op.fc2, op.fc2_bias, (hidden_unit, index_unit), place)
-    return Gate(vector, hidden, out, slopes[1], slopes[0], SIGMOID_BITS)
+    return Gate(vector, hidden, out, slopes[1], slopes[0], SIGMOID_BITS, op.function)
 
 
-def build_head(
-    node: Node, location: Location, name: str, means: Means, operand: FloatArray
-) -> tuple[Head, float]:
+def build_head(last: LastLayer, name: str, means: Means, operand: FloatArray) -> tuple[Head, float]:
     """Encode the last layer; return it with the real value of a logit's unit."""
-    op, place = node.op, str(location)
-    assert isinstance(op, ops.Linear)
+    location, place = last.node.location, str(last.node.location)
     vector, unit = build_means(means, operand, place)
-    bias = np.zeros(len(op.weight)) if op.bias is None else op.bias
+    bias = np.zeros(len(last.weight)) if last.bias is None else last.bias
     # One scale for the whole tensor, and no sum may need more than SUM_BITS bits.
     limit = float(1 << (VECTOR_BITS - 1))
-    worst = (np.abs(op.weight).sum(axis=1) * limit + np.abs(bias) / unit).max()
-    room = bounds(SUM_BITS)[1] - limit * op.weight.shape[1]
+    worst = (np.abs(last.weight).sum(axis=1) * limit + np.abs(bias) / unit).max()
+    room = bounds(SUM_BITS)[1] - limit * last.weight.shape[1]
     largest = bounds(8)[1]
-    scale = max(float(np.abs(op.weight).max()) / largest, float(worst) / room) or 1.0
-    weight = np.rint(op.weight / scale).astype(np.int64)
+    scale = max(float(np.abs(last.weight).max()) / largest, float(worst) / room) or 1.0
+    weight = np.rint(last.weight / scale).astype(np.int64)
     offset = np.rint(bias / (scale * unit)).astype(np.int64)
     reach = np.abs(weight).sum(axis=1) * (1 << (VECTOR_BITS - 1))
     require_width(Interval(offset - reach, offset + reach), SUM_BITS, "a logit", place)

@@ -1,5 +1,6 @@
 """The emitted reference.py of the shipped digits network: the Program's bits, with NumPy alone."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from r2b.backends.numpy import emit
+from r2b.backends.numpy.emit import CONSTANTS, SECTIONS
 from r2b.frontend.importer import import_module
 from r2b.ir.execute import execute, logits
 from r2b.ir.passes.canonicalize import canonicalize
@@ -79,6 +81,27 @@ def test_one_line_per_stage(net, folder):
     lines = (folder / "reference.py").read_text().splitlines()
     calls = [line.strip() for line in lines if "_stage(trace, STAGES[" in line]
     assert [call.split('"')[1] for call in calls] == [stage.name for stage in net.stages]
+
+
+def test_only_the_functions_that_the_network_needs_are_there(folder):
+    text = (folder / "reference.py").read_text()
+    for used in ("binary_conv_stage", "real_conv_stage", "gate_slopes", "skip_step", "gate_table"):
+        assert f"def {used}(" in text
+    for unused in ("concat_stage", "flatten_stage", "pad_stage", "bordered", "table_step"):
+        assert f"def {unused}(" not in text and f" {unused}," not in text
+
+
+def test_every_name_of_the_kernels_can_be_emitted():
+    """What a kernel calls stands in a section, or is defined by the template."""
+    known = {function.__name__ for _, functions in SECTIONS for function in functions}
+    defined = known | {name for name, _ in CONSTANTS} | {"STEPS"}
+    for _, functions in SECTIONS:
+        for function in functions:
+            code = getattr(function, "__code__", None)
+            names = set(code.co_names) if code else set()
+            module = inspect.getmodule(function)
+            own = {name for name in names if getattr(module, name, None) is not None}
+            assert own - {"np"} <= defined, function
 
 
 def test_emitted_twice_gives_equal_bytes(net, folder, tmp_path):

@@ -53,3 +53,13 @@ def test_sigmoid_table_is_the_function_in_the_middle_of_each_bin():
     assert table.max() < 2**16
     for index in (-512, -100, -1, 0, 1, 63, 511):
         assert abs(table[index + 512] - 2**16 / (1 + exp(-index / 64))) <= 0.5
+
+
+def test_the_gates_tables():
+    assert (arith.gate_table("sigmoid") == arith.sigmoid_table()).all()
+    table = arith.gate_table("hardsigmoid")
+    assert table.shape == (1024,) and table.dtype == np.int64
+    assert table[512] == 32768 and table[512 + 64] == round(65536 * 4 / 6)
+    assert (table[: 512 - 192] == 0).all() and (table[512 + 192 :] == 65535).all()
+    with pytest.raises(ValueError, match=r"^a gate's function is sigmoid or hardsigmoid, not 'x'$"):
+        arith.gate_table("x")

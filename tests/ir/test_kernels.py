@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2b.ir import kernels
-from r2b.ir.program import Window
+from r2b.ir.program import Step, Window
 
 NO_DEADLINE = settings(deadline=None, max_examples=60)
 
@@ -153,6 +153,64 @@ def test_mean_vector_and_dense():
         ]
 
 
-@pytest.mark.parametrize("name", ["affine", "skip", "saturate"])
-def test_every_step_has_a_kernel(name):
-    assert name in kernels.STEPS
+@NO_DEADLINE
+@given(layers(), st.sampled_from([-1, 1]))
+def test_binary_conv_meets_the_padding_value_outside_the_image(layer, value):
+    groups, inputs, outputs, size, window, rng = layer
+    signs = rng.integers(0, 2, (1, groups * inputs, *size), dtype=np.uint8)
+    weight = rng.integers(0, 2, (groups * outputs, inputs, *window.kernel), dtype=np.uint8)
+    found = kernels.binary_conv(signs, weight, window, groups, value)
+    top, left, bottom, right = window.padding
+    border = ((0, 0), (top, bottom), (left, right))
+    padded = np.pad(2 * signs[0].astype(int) - 1, border, constant_values=value)
+    inside = Window(window.kernel, window.stride, (0, 0, 0, 0), window.dilation)
+    expected = naive_conv(padded, 2 * weight.astype(int) - 1, inside, groups)
+    np.testing.assert_array_equal(found[0], expected)
+
+
+def test_a_border_has_a_value_for_each_channel():
+    found = kernels.bordered(np.array([[[[1, 2]], [[3, 4]]]]), (1, 0, 0, 2), np.array([7, -8]))
+    assert found[0].tolist() == [
+        [[7, 7, 7, 7], [1, 2, 7, 7]],
+        [[-8, -8, -8, -8], [3, 4, -8, -8]],
+    ]
+
+
+def trace_of():
+    trace = kernels.Trace(np.zeros((1, 1, 1, 1), np.uint8))
+    trace.tensors |= {"t": np.array([[[[5, -6]]]])}
+    trace.signs |= {"s": np.array([[[[0, 1]]]], np.uint8)}
+    return trace
+
+
+def test_a_sign_map_counts_as_minus_and_plus_one():
+    trace = trace_of()
+    assert kernels.value_of(trace, "s").tolist() == [[[[-1, 1]]]]
+    assert kernels.value_of(trace, "t").tolist() == [[[[5, -6]]]]
+    assert kernels.value_of(trace, "frame").tolist() == [[[[0]]]]
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (SimpleNamespace(kind="skip", source="s"), [[9, -8], [99, -99]]),
+        (SimpleNamespace(kind="multiply", source="t", shift=2), [[13, 14], [125, 150]]),
+        (SimpleNamespace(kind="multiply", source="s", shift=1), [[-5, -4], [-50, -50]]),
+        (
+            SimpleNamespace(
+                kind="spatial_scale", multiplier=np.array([[[3, -5]], [[1, 7]]]), shift=1
+            ),
+            [[15, 23], [50, -350]],
+        ),
+        (SimpleNamespace(kind="table", entries=np.array([-4, 0, 9]), low=-1), [[9, -4], [9, -4]]),
+    ],
+)
+def test_steps(step, expected):
+    values = np.array([[[[10, -9]], [[100, -100]]]])
+    found = kernels.STEPS[step.kind](trace_of(), None, step, values)
+    assert found[0, :, 0].tolist() == expected
+
+
+def test_every_step_has_a_kernel():
+    kinds = {step.kind for step in Step.__args__}
+    assert set(kernels.STEPS) == kinds

@@ -25,20 +25,27 @@ def sample():
     window = Window((3, 3), (2, 1), (1, 0, 1, 2), (1, 2))
     mean = MeanVector("a", 21845, 16, vector(3, -4), vector(5, 1 << 39), 7)
     dense = Dense(np.array([[1, -128]], np.int8), vector(9), vector(-(1 << 47)), 40)
-    gate = Gate(mean, dense, dense, vector(1), vector(-2), 16)
+    gate = Gate(mean, dense, dense, vector(1), vector(-2), 16, "hardsigmoid")
     affine = Affine(vector(-3), np.array([[1], [2]]), np.array([[3], [4]]), 1, gated=True)
     bits = np.random.default_rng(0).integers(0, 2, (1, 5, 3, 3), dtype=np.uint8)
     weight = np.full((1, 1, 3, 3), -7, np.int8)
     parts = (
-        BinaryConv("s", bits, window, 1),
+        BinaryConv("s", bits, window, 1, -1),
         RealConv("frame", weight, window, vector(128), Window((2, 2)), 1, 8),
         Pool("a", window, "max"),
         Identity("a"),
+        Pad("a", (1, 0, 2, 0), vector(-3)),
+        Concat(("a", "s")),
+        Flatten("a"),
+    )
+    steps = (
+        affine, Skip("a"), Multiply("a", 3), SpatialScale(bits[0].astype(np.int64), 2),
+        Table(vector(1, 2, 3), -1), Saturate(-8, 7),
     )
     stages = tuple(
         Stage(
             f"stage.{i}", Location("m.conv", "m.py:3"), part, (1, 2, 3), gate,
-            (affine, Skip("a"), Saturate(-8, 7)), window, "a",
+            steps, window, "a",
             (SignSink("s", vector(2), vector(1)),), "a",
         )
         for i, part in enumerate(parts)
@@ -93,7 +100,7 @@ def test_document_has_what_other_tools_read(tmp_path):
     document = json.loads((tmp_path / "program.json").read_text())
     assert document["input_shape"] == [1, 8, 8]
     assert document["logit_scale"] == 0.1 + 0.2
-    assert document["format_version"] == 1
+    assert document["format_version"] == 2
     assert document["act_bits"] == 12
 
 
@@ -108,8 +115,8 @@ def _edit(folder, change):
     ("change", "message"),
     [
         (
-            lambda d: d.update(format_version=2),
-            "has format version 2, this r2b reads 1; compile the",
+            lambda d: d.update(format_version=1),
+            "has format version 1, this r2b reads 2; compile the",
         ),
         (lambda d: d.update(format="x"), "is no Program of r2b; compile the model again"),
         (lambda d: d.pop("stages"), r"is damaged \(missing 'stages'\); compile the model again"),
