@@ -1,141 +1,202 @@
-"""Building blocks of Real-to-Binary networks: sign, binary convolution, gate, half block.
+"""The one residual block of the zoo, its shortcut, and the stem and head around the blocks.
 
-Names follow the paper (Martinez et al., "Training binary neural networks with real-to-binary
-convolutions", ICLR 2020): a *half block* is one binary convolution with its own skip.
+The paper (Martinez et al., "Training binary neural networks with real-to-binary convolutions",
+ICLR 2020) compares networks that differ in a few choices; each choice is an option here.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from r2b.train.layers import (
+    Alpha,
+    BinaryConv2d,
+    ChannelScale,
+    Gate,
+    MagnitudeMap,
+    RankOneScale,
+    set_binary_weights,
+)
+from r2b.train.options import STEMS, Options
+
+# set_binary_weights: where r2b.train.loop looks for it
+__all__ = ["Place", "Residual", "head", "set_binary_weights", "stem"]
 
 
-class Sign(torch.autograd.Function):
-    """``+1`` where ``x >= 0``, else ``-1``; the gradient passes where ``|x| <= 1``."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Binarize ``x``; an exact zero becomes +1."""
-        ctx.save_for_backward(x)
-        return torch.where(x >= 0, 1.0, -1.0)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        """Pass the gradient straight through inside the clip range."""
-        (x,) = ctx.saved_tensors
-        return grad_outputs[0] * (x.abs() <= 1)
-
-
-def sign(x: Tensor) -> Tensor:
-    """Binarize ``x`` to {-1, +1} with the clipped straight-through gradient of :class:`Sign`."""
-    return Sign.apply(x)  # pyright: ignore[reportReturnType]
-
-
-class BinaryConv2d(nn.Module):
-    """3x3 convolution of the signs of its input with the signs of its weights.
-
-    Padding is with zeros, which are neither -1 nor +1: taps outside the image contribute nothing.
+@dataclass(frozen=True)
+class Place:
+    """Where in the network a residual stands.
 
     Parameters
     ----------
     in_channels, out_channels : int
-        Channels of the input and of the output.
+        Channels of its input and of its output; they differ only where ``stride`` is 2.
     stride : int
-        Step in both directions.
-
-    Attributes
-    ----------
-    binary_weights : bool
-        True for the finished network. The first training phase sets it to False and so
-        convolves with the real weights; it is no part of the state dict.
+        Of its first convolution.
+    size : tuple of int
+        Height and width of its output.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.stride = stride
-        self.binary_weights = True
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
-        nn.init.xavier_normal_(self.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve; every output is a sum of +-1 products when the weights are binary."""
-        weight = sign(self.weight) if self.binary_weights else self.weight
-        return functional.conv2d(sign(x), weight, stride=self.stride, padding=1)
-
-    def extra_repr(self) -> str:
-        """Show the shape in ``print(model)``."""
-        out_channels, in_channels = self.weight.shape[:2]
-        return f"{in_channels}, {out_channels}, stride={self.stride}"
+    in_channels: int
+    out_channels: int
+    stride: int
+    size: tuple[int, int]
 
 
-class Gate(nn.Module):
-    """Scale per output channel and frame: ``sigmoid(fc2(relu(fc1(mean of u over the image))))``.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Channels of the map that is read and of the map that is scaled.
-    reduction : int
-        ``fc1`` has ``in_channels // reduction`` outputs.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, reduction: int) -> None:
-        super().__init__()
-        hidden = in_channels // reduction
-        self.fc1 = nn.Linear(in_channels, hidden, bias=False)
-        self.fc2 = nn.Linear(hidden, out_channels, bias=False)
-
-    def forward(self, u: Tensor) -> Tensor:
-        """Return the scales, shaped ``N x out_channels x 1 x 1``."""
-        hidden = torch.relu(self.fc1(u.mean(dim=(2, 3))))
-        return torch.sigmoid(self.fc2(hidden))[:, :, None, None]
+def activation(name: str, channels: int) -> nn.Module:
+    """Make an activation function by its name in :data:`r2b.train.options.Activation`."""
+    if name == "prelu":
+        return nn.PReLU(channels)
+    return {"none": nn.Identity, "relu": nn.ReLU, "hardtanh": nn.Hardtanh}[name]()
 
 
-def real_shortcut(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Real-valued shortcut of a strided half block: average 2x2, convolve 1x1, normalize."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        pool=nn.AvgPool2d(2, 2),
-        conv=nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        norm=nn.BatchNorm2d(out_channels),
+def convolution(
+    options: Options, operands: str, in_channels: int, out_channels: int, stride: int, kernel: int
+) -> nn.Module:
+    """Make a binary or real convolution that pads with zeros and has no bias."""
+    if operands == "real":
+        return nn.Conv2d(
+            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False
+        )
+    return BinaryConv2d(
+        in_channels, out_channels, stride, kernel, options.gradient, options.weight_gradient
     )
+
+
+_Factors = dict[str, Callable[[Options, Place], nn.Module]]
+
+_ALPHA: _Factors = {"scale": lambda options, place: Alpha()}
+
+_SCALES: dict[str, _Factors] = {
+    "none": {},
+    "alpha": _ALPHA,
+    "alpha-map": {**_ALPHA, "map": lambda options, place: MagnitudeMap()},
+    "channel": {"scale": lambda options, place: ChannelScale(place.out_channels)},
+    "rank-one": {"scale": lambda options, place: RankOneScale(place.out_channels, place.size)},
+    "gate": {
+        "gate": lambda options, place: Gate(
+            place.in_channels, place.out_channels, options.reduction
+        )
+    },
+}
+"""The factors of each scale, one multiplication each: name of the layer, and how it is made."""
+
+
+def shortcut(options: Options, place: Place) -> nn.Module:
+    """Make what a skip goes through: nothing, or a 1x1 convolution where the image is halved."""
+    if place.stride == 1:
+        return nn.Identity()
+    pooled = options.shortcut == "pooled"
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if pooled:
+        layers["pool"] = nn.AvgPool2d(2, 2)
+    stride = 1 if pooled else place.stride
+    layers["conv"] = convolution(
+        options, options.downsample, place.in_channels, place.out_channels, stride, kernel=1
+    )
+    layers["norm"] = nn.BatchNorm2d(place.out_channels)
     return nn.Sequential(layers)
 
 
-class HalfBlock(nn.Module):
-    """One gated binary convolution with its skip.
+class Residual(nn.Module):
+    """As many convolutions as one skip spans, and that skip.
 
-    ``u = norm(x)``, then ``activation(conv(u) * gate(u)) + shortcut(x)``.
+    With ``order`` "pre" each convolution is ``y = activation(conv(norm(y)) * scale)``, and the skip
+    is added at the end. With "post" it is ``y = activation(norm(conv(y) * scale))``, and the skip
+    is added before the last activation. Scales read the real operand of the convolution.
+
+    Where a skip spans one convolution its layers are ``norm``, ``conv``, ``scale`` (``gate``;
+    ``scale`` and ``map``) and ``activation``; where it spans two, they end in 1 and 2.
 
     Parameters
     ----------
-    in_channels, out_channels : int
-        Channels of the input and of the output; they differ only where ``stride`` is 2.
-    stride : int
-        1 with the identity as shortcut, or 2 with :func:`real_shortcut`.
-    reduction : int
-        Reduction ratio of the gate.
+    options : Options
+        Of the network.
+    place : Place
+        Of this part in it.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, reduction: int) -> None:
+    def __init__(self, options: Options, place: Place) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(in_channels)
-        self.conv = BinaryConv2d(in_channels, out_channels, stride)
-        self.gate = Gate(in_channels, out_channels, reduction)
-        self.activation = nn.PReLU(out_channels)
-        self.shortcut = nn.Identity() if stride == 1 else real_shortcut(in_channels, out_channels)
+        self.order = options.order
+        self.suffixes = ("",) if options.skips == "conv" else ("1", "2")
+        self.factors = tuple(_SCALES[options.scale])
+        second = Place(place.out_channels, place.out_channels, 1, place.size)
+        for suffix, part in zip(self.suffixes, (place, second), strict=False):
+            self._add_layers(options, part, suffix)
+        self.shortcut = shortcut(options, place)
+
+    def _add_layers(self, options: Options, place: Place, suffix: str) -> None:
+        normed = place.in_channels if self.order == "pre" else place.out_channels
+        self.add_module(f"norm{suffix}", nn.BatchNorm2d(normed))
+        conv = convolution(
+            options, options.convolution, place.in_channels, place.out_channels, place.stride, 3
+        )
+        self.add_module(f"conv{suffix}", conv)
+        for name, make in _SCALES[options.scale].items():
+            self.add_module(f"{name}{suffix}", make(options, place))
+        self.add_module(f"activation{suffix}", activation(options.activation, place.out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the half block's output."""
-        u = self.norm(x)
-        return self.activation(self.conv(u) * self.gate(u)) + self.shortcut(x)
+        """Return the output, ``N x out_channels x H x W``."""
+        return self._pre(x) if self.order == "pre" else self._post(x)
+
+    def _pre(self, x: Tensor) -> Tensor:
+        y = x
+        for suffix in self.suffixes:
+            u = self._layer("norm", suffix)(y)
+            y = self._layer("activation", suffix)(self._convolve(u, suffix))
+        return y + self.shortcut(x)
+
+    def _post(self, x: Tensor) -> Tensor:
+        y = x
+        for suffix in self.suffixes:
+            y = self._layer("norm", suffix)(self._convolve(y, suffix))
+            if suffix == self.suffixes[-1]:
+                y = y + self.shortcut(x)
+            y = self._layer("activation", suffix)(y)
+        return y
+
+    def _convolve(self, u: Tensor, suffix: str) -> Tensor:
+        conv = self._layer("conv", suffix)
+        y = conv(u)
+        for name in self.factors:
+            y = y * self._layer(name, suffix)(u, conv)
+        return y
+
+    def _layer(self, name: str, suffix: str) -> nn.Module:
+        return self.get_submodule(f"{name}{suffix}")
 
 
-def set_binary_weights(model: nn.Module, binary: bool) -> None:
-    """Let every :class:`BinaryConv2d` in ``model`` use the signs of its weights, or the weights."""
-    for module in model.modules():
-        if isinstance(module, BinaryConv2d):
-            module.binary_weights = binary
+def stem(options: Options) -> nn.Sequential:
+    """Make the real layers before the blocks: conv, norm, activation, and pool if it has one."""
+    kind, width = STEMS[options.stem], options.channels[0]
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv=nn.Conv2d(
+            options.input_shape[0],
+            width,
+            kind.kernel,
+            stride=kind.stride,
+            padding=kind.kernel // 2,
+            bias=False,
+        ),
+        norm=nn.BatchNorm2d(width),
+        activation=activation(options.activation, width),
+    )
+    if kind.pool:
+        layers["pool"] = nn.MaxPool2d(3, 2, padding=1)
+    return nn.Sequential(layers)
+
+
+def head(options: Options) -> nn.Sequential:
+    """Make the real layers behind the blocks: mean over the image and a linear layer."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        pool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        linear=nn.Linear(options.channels[-1], options.num_classes),
+    )
+    return nn.Sequential(layers)

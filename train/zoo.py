@@ -1,209 +1,160 @@
 """The networks that r2b trains and ships, by name.
 
 A checkpoint names its network here instead of carrying code: ``build(arch, config)`` makes the
-module that its ``state_dict`` belongs to.
+module that its ``state_dict`` belongs to. Every network is one :class:`~r2b.train.network.Network`
+with the options of the table below, each row of the paper's Table 1 being the row above it plus
+one step.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from r2b.ir.errors import CheckpointError
-from r2b.train.blocks import HalfBlock
+from r2b.train.initialize import initialize, settle_batch_norms
+from r2b.train.network import Network
+from r2b.train.options import Options
 
-MAX_CHANNELS = 8192
-MAX_BLOCKS = 256
+RESNET18 = (2, 2, 2, 2)
+RESNET34 = (3, 4, 6, 3)
+NUM_FRAMES = 8
 
+FULL_PRECISION = Options(
+    blocks=RESNET18,
+    order="post",
+    skips="block",
+    activation="relu",
+    scale="none",
+    convolution="real",
+    downsample="real",
+    shortcut="strided",
+)
+BNN = replace(FULL_PRECISION, convolution="binary", downsample="binary", activation="hardtanh")
+XNOR_NET = replace(BNN, order="pre", scale="alpha", activation="prelu")
+DOUBLE_SKIP = replace(XNOR_NET, skips="conv", shortcut="pooled")
+BI_REAL = replace(DOUBLE_SKIP, downsample="real")
+STRONG_BASELINE = replace(BI_REAL, scale="channel")
+REAL_TO_BINARY = replace(STRONG_BASELINE, scale="gate")
+# The published block (Liu et al., 2018): sign - conv - BN - (+ skip), no activation anywhere.
+BI_REAL_NET = replace(BI_REAL, order="post", activation="none", gradient="polynomial")
 
-class RealToBinary(nn.Module):
-    """Residual network of gated binary convolutions behind a real-valued stem.
-
-    Stem: convolution 5x5, batch norm, PReLU, max pooling 3x3 with stride 2. Then one group of
-    half blocks per entry of ``widths``, every group after the first halving the image. Head:
-    mean over the image and a linear layer.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Channels, height and width of a frame.
-    num_classes : int
-        Number of logits.
-    widths : sequence of int
-        Channels of each group; the stem has those of the first.
-    blocks : sequence of int
-        Blocks in each group, of two half blocks each.
-    reduction : int
-        Reduction ratio of the gates.
-    """
-
-    def __init__(
-        self,
-        input_shape: tuple[int, int, int],
-        num_classes: int,
-        widths: Sequence[int],
-        blocks: Sequence[int],
-        reduction: int,
-    ) -> None:
-        super().__init__()
-        self.input_shape = input_shape
-        self.stem = _stem(input_shape[0], widths[0])
-        self.body = _body(widths, blocks, reduction)
-        self.head = _head(widths[-1], num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, ``N x num_classes``, of frames ``N x C x H x W`` in 0..1."""
-        return self.head(self.body(self.stem(x)))
-
-
-def _stem(in_channels: int, width: int) -> nn.Sequential:
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv=nn.Conv2d(in_channels, width, 5, padding=2, bias=False),
-        norm=nn.BatchNorm2d(width),
-        activation=nn.PReLU(width),
-        pool=nn.MaxPool2d(3, 2, padding=1),
-    )
-    return nn.Sequential(layers)
-
-
-def _group(in_channels: int, width: int, stride: int, blocks: int, reduction: int) -> nn.Sequential:
-    first = HalfBlock(in_channels, width, stride, reduction)
-    rest = [HalfBlock(width, width, 1, reduction) for _ in range(2 * blocks - 1)]
-    return nn.Sequential(first, *rest)
-
-
-def _body(widths: Sequence[int], blocks: Sequence[int], reduction: int) -> nn.Sequential:
-    groups: OrderedDict[str, nn.Module] = OrderedDict()
-    previous = widths[0]
-    for index, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        stride = 1 if index == 0 else 2
-        groups[f"group{index + 1}"] = _group(previous, width, stride, count, reduction)
-        previous = width
-    return nn.Sequential(groups)
-
-
-def _head(width: int, num_classes: int) -> nn.Sequential:
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        pool=nn.AdaptiveAvgPool2d(1),
-        flatten=nn.Flatten(),
-        linear=nn.Linear(width, num_classes),
-    )
-    return nn.Sequential(layers)
-
-
-def real_to_binary_digits(
-    *,
-    num_classes: int = 10,
-    widths: Sequence[int] = (32, 64),
-    blocks: Sequence[int] = (1, 1),
-    reduction: int = 8,
-) -> RealToBinary:
-    """Small Real-to-Binary network for 16x16 grey images of handwritten digits.
-
-    Parameters
-    ----------
-    num_classes : int
-        Number of logits.
-    widths : sequence of int
-        Channels of each group.
-    blocks : sequence of int
-        Blocks in each group, of two half blocks each.
-    reduction : int
-        Reduction ratio of the gates; it divides every width.
-
-    Raises
-    ------
-    ValueError
-        A value is out of range, or the values do not fit each other.
-    """
-    input_shape = (1, 16, 16)
-    _check_integer("num_classes", num_classes, MAX_CHANNELS)
-    _check_integer("reduction", reduction, MAX_CHANNELS)
-    _check_integers("widths", widths, MAX_CHANNELS)
-    _check_integers("blocks", blocks, MAX_BLOCKS)
-    _check_groups(widths, blocks, reduction, input_shape[1] // 2)
-    return RealToBinary(input_shape, num_classes, widths, blocks, reduction)
-
-
-def _check_integer(name: str, value: object, maximum: int) -> None:
-    # bool is an int in Python, and no width.
-    if type(value) is not int or not 1 <= value <= maximum:
-        raise ValueError(f"{name} must be an integer from 1 to {maximum}, not {_brief(value)}")
-
-
-def _check_integers(name: str, values: object, maximum: int) -> None:
-    if not isinstance(values, (list, tuple)) or not values:
-        raise ValueError(f"{name} must be a list of integers, one per group, not {_brief(values)}")
-    for index, value in enumerate(values):
-        _check_integer(f"{name}[{index}]", value, maximum)
-
-
-def _brief(value: object) -> str:
-    """Show a value of unknown kind on one line of bounded length."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:60]}..."
-
-
-def _check_groups(
-    widths: Sequence[int], blocks: Sequence[int], reduction: int, image_size: int
-) -> None:
-    if len(widths) != len(blocks):
-        raise ValueError(
-            f"widths and blocks must have one entry per group, not {len(widths)} and {len(blocks)}"
-        )
-    if image_size % 2 ** (len(widths) - 1):
-        raise ValueError(
-            f"every group after the first halves the image, so {len(widths)} groups do not fit "
-            f"the {image_size}x{image_size} map behind the stem"
-        )
-    for width in widths:
-        if width % reduction:
-            raise ValueError(f"reduction must divide every width, but {reduction} not {width}")
-
-
-ARCHITECTURES: dict[str, Callable[..., RealToBinary]] = {
-    "real-to-binary-digits": real_to_binary_digits,
+CONFIGURATIONS: dict[str, Options] = {
+    "bnn": BNN,
+    "xnor-net": XNOR_NET,
+    "double-skip": DOUBLE_SKIP,
+    "bi-real": BI_REAL,
+    "bi-real-net": BI_REAL_NET,
+    "strong-baseline": STRONG_BASELINE,
+    "real-to-binary": REAL_TO_BINARY,
+    "full-precision": FULL_PRECISION,
+    "full-precision-34": replace(FULL_PRECISION, blocks=RESNET34),
 }
+"""The paper's networks, and the teacher of its full-precision row, for 224 pixels."""
 
 
-def build(arch: str, config: Mapping[str, Any]) -> RealToBinary:
+def _for_32(options: Options) -> Options:
+    """Return the CIFAR-100 form: a 3x3 stem that keeps the size."""
+    return replace(options, input_shape=(3, 32, 32), num_classes=100, stem="3x3")
+
+
+ARCHITECTURES: dict[str, Options] = {
+    "real-to-binary-digits": replace(
+        REAL_TO_BINARY,
+        input_shape=(1, 16, 16),
+        num_classes=10,
+        stem="5x5",
+        widths=(32, 64),
+        blocks=(1, 1),
+    ),
+    **{f"{name}-224": options for name, options in CONFIGURATIONS.items()},
+    **{f"{name}-32": _for_32(options) for name, options in CONFIGURATIONS.items()},
+}
+"""Every network by name, with the options it has by default."""
+
+
+def build(arch: str, config: Mapping[str, Any] | None = None, *, seed: int = 0) -> Network:
     """Make the network ``arch`` with fresh parameters.
+
+    The parameters depend on the seed alone: PyTorch's global generator is neither read nor moved.
+    Batch norms are as they are made; :func:`r2b.train.initialize.settle_batch_norms` gives them
+    statistics. On the meta device nothing is drawn.
 
     Parameters
     ----------
     arch : str
         A name in :data:`ARCHITECTURES`.
     config : mapping of str to object
-        Keywords of the builder; what is left out has its default.
+        Fields of :class:`~r2b.train.options.Options`, lists for tuples; what is left out is as
+        the table has it.
+    seed : int
+        Of the parameters.
 
     Raises
     ------
     CheckpointError
         The name is unknown, or the config does not fit the network.
     """
-    builder = ARCHITECTURES.get(arch)
-    if builder is None:
+    options = resolve(arch, config or {})
+    device = torch.get_default_device()
+    with torch.device("meta"):
+        network = Network(options)
+    if device.type == "meta":
+        return network
+    # always on the CPU: the same numbers on every device
+    network.to_empty(device="cpu")
+    initialize(network, torch.Generator(device="cpu").manual_seed(seed))
+    return network.to(device)
+
+
+def resolve(arch: str, config: Mapping[str, Any]) -> Options:
+    """Return the options that ``arch`` and ``config`` name, see :func:`build`."""
+    options = ARCHITECTURES.get(arch)
+    if options is None:
         known = ", ".join(sorted(ARCHITECTURES))
         raise CheckpointError(f"there is no network {arch!r} in the zoo; known are: {known}")
-    _check_keywords(arch, builder, config)
     try:
-        return builder(**config)
+        return options.with_config(config)
     except ValueError as error:
         raise CheckpointError(f"the config does not fit {arch}: {error}") from error
 
 
-def _check_keywords(
-    arch: str, builder: Callable[..., RealToBinary], config: Mapping[str, Any]
-) -> None:
-    known = list(inspect.signature(builder).parameters)
-    unknown = [key for key in config if key not in known]
-    if unknown:
-        found = ", ".join(map(repr, unknown))
-        raise CheckpointError(
-            f"the config does not fit {arch}: it has no option {found}; its options are: "
-            + ", ".join(known)
-        )
+def untrained(
+    arch: str,
+    config: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    frames: Tensor | None = None,
+) -> Network:
+    """Make a network that can be compiled before it is trained.
+
+    Parameters and batch-norm statistics depend on the seed and the frames alone.
+
+    Parameters
+    ----------
+    arch, config, seed
+        As in :func:`build`.
+    frames : Tensor
+        Float input ``N x C x H x W``, N >= 2, for the statistics; without it
+        :data:`NUM_FRAMES` frames of noise in 0..1 from the seed.
+
+    Returns
+    -------
+    Network
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        As in :func:`build`.
+    """
+    network = build(arch, config, seed=seed)
+    if frames is None:
+        generator = torch.Generator().manual_seed(seed)
+        frames = torch.rand(NUM_FRAMES, *network.input_shape, generator=generator)
+    settle_batch_norms(network, frames)
+    return network.eval()

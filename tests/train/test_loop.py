@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from r2b.train import loop, zoo
-from r2b.train.blocks import BinaryConv2d
+from r2b.train.layers import BinaryConv2d
 
 CONFIG = {"widths": [8, 16], "num_classes": 2}
 
@@ -19,8 +19,7 @@ def small_problem():
 
 
 def trained(seed, epochs=2):
-    torch.manual_seed(seed)
-    model = zoo.build("real-to-binary-digits", CONFIG)
+    model = zoo.build("real-to-binary-digits", CONFIG, seed=seed)
     images, labels = small_problem()
     log = []
     loop.fit(model, images, labels, loop.paper_phases(epochs), seed=seed, on_epoch=log.append)
