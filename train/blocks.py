@@ -19,12 +19,8 @@ from r2b.train.layers import (
     Gate,
     MagnitudeMap,
     RankOneScale,
-    set_binary_weights,
 )
 from r2b.train.options import STEMS, Options
-
-# set_binary_weights: where r2b.train.loop looks for it
-__all__ = ["Place", "Residual", "head", "set_binary_weights", "stem"]
 
 
 @dataclass(frozen=True)

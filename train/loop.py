@@ -14,7 +14,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import MultiStepLR
 from torch.optim.swa_utils import update_bn
 
-from r2b.train.blocks import set_binary_weights
+from r2b.train.layers import set_binary_weights
 
 BATCH_SIZE = 64
 # Steps of the paper's CIFAR-100 schedule (epochs 150, 250 and 320 of 350), as fractions.

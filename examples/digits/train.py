@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 def train(frames: digits.Frames, epochs: int, seed: int, console: Console) -> nn.Module:
     """Train through the paper's two phases with a progress bar."""
     torch.manual_seed(seed)
-    model = zoo.build(ARCH, CONFIG)
+    model = zoo.build(ARCH, CONFIG, seed=seed)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("training", total=2 * epochs)
