@@ -6,6 +6,7 @@ from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
+from amaranth.utils import exact_log2
 
 from r2b.hw import epilogue, stem, vector, weights
 from r2b.hw.engine import Engine
@@ -84,18 +85,30 @@ class Core(wiring.Component):
         d = Signal(p.stages.layout, name="descriptor")
         port = stages.read_port(domain="comb")
         m.d.comb += port.addr.eq(sequencer.stage)
+        self._number(m, sequencer)
         with m.If(go):
             m.d.sync += d.eq(port.data)
         engines = self._engines(m, d, go, sequencer)
         frame, line = self._frame(m, engines, sequencer)
         unit = self._vector(m, d, go, engines, sequencer)
         lanes, sink = self._results(m, d, engines, unit)
-        self._feature_memory(m, d, engines, lanes, sink, line)
-        self._sign_memory(m, d, engines, sink)
+        signs = self._sign_memory(m, d, engines, sink)
+        self._feature_memory(m, d, engines, lanes, sink, line, signs)
         self._stalls(m, go, engines, sequencer)
         self._trace(m, go, sequencer, sink)
         m.d.comb += [self.early.eq(frame.early), self.late.eq(frame.late)]
         return m
+
+    def _number(self, m: Module, sequencer) -> None:
+        """The running stage's number; several passes of a stage have the same."""
+        p = self.params
+        self.number = sequencer.stage
+        if p.geometry.split:
+            numbers = [*p.geometry.numbers, len(p.geometry.program.stages)]
+            table = rom(m, "numbers", unsigned(8), numbers)
+            port = table.read_port(domain="comb")
+            self.number = Signal(8, name="number")
+            m.d.comb += [port.addr.eq(sequencer.stage), self.number.eq(port.data)]
 
     # --- control -----------------------------------------------------------------------------
 
@@ -180,7 +193,7 @@ class Core(wiring.Component):
             causes[2].eq(blocked & ~causes[:2].any()),
             go.eq(~causes.any()),
             self.busy.eq(sequencer.busy),
-            self.stage.eq(sequencer.stage),
+            self.stage.eq(self.number),
             self.done.eq(sequencer.done & go),
             self.dropped.eq(sequencer.done & go & sequencer.bad),
         ]
@@ -241,58 +254,103 @@ class Core(wiring.Component):
                 widths[name] = max(widths.get(name, 0), field.width)
         return data.StructLayout({n: unsigned(w) for n, w in widths.items()})
 
-    def _feature_memory(self, m: Module, d, engines, lanes, sink, line) -> None:
-        """Written by the sinks; read for the skip add or by the MAC array, never by both."""
+    def _feature_memory(self, m: Module, d, engines, lanes, sink, line, signs) -> None:
+        """Written by the sinks; read for the skip add or by the MAC array; by both in a cycle only
+        where a real convolution has a skip.
+        """
         p = self.params
         memory = Memory(shape=p.sinks.values, depth=p.fm_words, init=[])
         m.submodules.features = memory
         write = memory.write_port()
         real = engines[False]
-        address = Mux(d.binary, lanes.skip_addr, real.pixel.src)
-        first = registered_read(m, memory, address, "feature")
-        second = Signal.like(first)
-        m.d.sync += second.eq(first)
+        both = any(conv.chain.skip and not conv.binary for conv in p.geometry.convs)
+        address = real.pixel.src if both else Mux(d.binary, lanes.skip_addr, real.pixel.src)
+        second = _read_twice(m, memory, address, "feature")
+        skip = _read_twice(m, memory, lanes.skip_addr, "skip") if both else second
         width = p.engines[False].array.a_width
         operands = Signal(data.ArrayLayout(signed(width), p.sinks.lanes), name="operands")
         for lane in range(p.sinks.lanes):
-            m.d.sync += operands[lane].eq(Mux(d.frame, line.o[lane], second[lane]))
+            value = second[lane]
+            if signs is not None:  # bits stand for -1 and 1
+                value = Mux(d.from_signs, Mux(signs[lane], 1, -1), value)
+            m.d.sync += operands[lane].eq(Mux(d.frame, line.o[lane], value))
         m.d.comb += [
             write.en.eq(sink.fm_en),
             write.addr.eq(sink.fm_addr),
             write.data.eq(sink.fm_data),
-            lanes.skip_data.eq(second),
+            lanes.skip_data.eq(skip),
             real.operand.eq(operands),
+            *self._multiplied(m, memory, lanes),
             line.src.eq(real.pixel.src),
             line.phase.eq(real.pixel.phase),
             line.byte.eq(real.pixel.byte),
             line.row_bytes.eq(d.row_bytes),
         ]
 
-    def _sign_memory(self, m: Module, d, engines, sink) -> None:
-        """One word of P_in bits per read; written ``lanes`` bits at a time."""
-        p, engine = self.params, engines.get(True)
-        if engine is None:
-            return
+    def _multiplied(self, m: Module, memory: Memory, lanes: Epilogue) -> list:
+        """The epilogue's factors out of the feature memory."""
+        if not lanes.multiplies:
+            return []
+        return [lanes.multiply_data.eq(_read_twice(m, memory, lanes.multiply_addr, "multiply"))]
+
+    def _sign_memory(self, m: Module, d, engines, sink):
+        """One word of P_in bits per read; written ``lanes`` bits at a time. Gives the bits that the
+        real engine asked for, or None.
+        """
+        p, binary, real = self.params, engines.get(True), engines[False]
+        from_signs = any(conv.part.signs for conv in p.geometry.convs)
+        if binary is None and not from_signs:
+            return None
         lanes, banks = p.sinks.lanes, p.sinks.sign_banks
         memory = Memory(shape=unsigned(lanes * banks), depth=p.sm_words, init=[])
         m.submodules.signs = memory
         write = memory.write_port(granularity=lanes)
-        word = registered_read(m, memory, engine.pixel.src, "sign_word")
-        count = Signal.like(engine.pixel.count)
-        masked = Signal(lanes * banks, reset_less=True)
-        mask = Signal(lanes * banks)
-        m.d.comb += [mask[i].eq(i < count) for i in range(lanes * banks)]
-        m.d.sync += [count.eq(engine.pixel.count), masked.eq(word & mask)]
         m.d.comb += [
             write.en.eq(sink.sm_en),
             write.addr.eq(sink.sm_addr),
             write.data.eq(sink.sm_data.replicate(banks)),
-            engine.operand.eq(masked),
         ]
+        shift = exact_log2(banks) if from_signs else 0
+        address = real.pixel.src >> shift
+        if binary is not None:
+            address = Mux(d.binary, binary.pixel.src, address) if from_signs else binary.pixel.src
+        word = registered_read(m, memory, address, "sign_word")
+        if binary is not None:
+            self._binary_operand(m, d, binary, word)
+        return self._real_bits(m, d, real, word, shift) if from_signs else None
+
+    def _binary_operand(self, m: Module, d, engine, word) -> None:
+        """Bits of lanes in use, or the fill outside the image."""
+        width = len(word)
+        count = Signal.like(engine.pixel.count)
+        masked = Signal(width, reset_less=True)
+        mask = Signal(width)
+        if self.params.geometry.filled:
+            word = self._filled(m, d, engine, word)
+        m.d.comb += [mask[i].eq(i < count) for i in range(width)]
+        m.d.sync += [count.eq(engine.pixel.count), masked.eq(word & mask)]
+        m.d.comb += engine.operand.eq(masked)
+
+    def _real_bits(self, m: Module, d, engine, word, shift: int):
+        """The ``lanes`` bits that a real convolution reads, two cycles after it asks."""
+        lanes = self.params.sinks.lanes
+        if self.params.geometry.filled:
+            word = self._filled(m, d, engine, word)
+        bits = Signal(lanes, name="sign_bits", reset_less=True)
+        bank = Signal(max(1, shift), name="sign_bank")
+        m.d.sync += bank.eq(engine.pixel.src[:shift])
+        m.d.sync += bits.eq(word.word_select(bank, lanes))
+        return bits
+
+    def _filled(self, m: Module, d, engine, word):
+        """The word, or the fill where the pixel is outside the image."""
+        outside = Signal(name="outside")
+        m.d.sync += outside.eq(engine.pixel.outside)
+        return Mux(outside, d.fill.replicate(len(word)), word)
 
     def _trace(self, m: Module, go, sequencer, sink) -> None:
         m.d.comb += [
-            self.trace_stage.eq(sequencer.stage),
+            self.trace_stage.eq(self.number),
             self.trace_busy.eq(sequencer.busy),
             self.trace_go.eq(go),
             self.trace_done.eq(self.done),
@@ -303,3 +361,11 @@ class Core(wiring.Component):
             self.trace_sm_addr.eq(sink.sm_addr),
             self.trace_sm_data.eq(sink.sm_data),
         ]
+
+
+def _read_twice(m: Module, memory: Memory, address, name: str):
+    """A word, two cycles after its address."""
+    first = registered_read(m, memory, address, name)
+    second = Signal.like(first)
+    m.d.sync += second.eq(first)
+    return second

@@ -6,11 +6,13 @@ The tables are ROMs by default; nothing in the datapath depends on their content
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
+from r2b.hw.buildable import factor_kind
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
-from r2b.ir.program import Affine, Saturate, Skip
 
 
 def field_shape(values: list[int]):
@@ -61,7 +63,8 @@ def tap_rows(geometry: ProgramGeometry) -> tuple[list[dict[str, int]], list[tupl
         for tap in conv.row_taps + conv.col_taps:
             # a tap that is never valid has first > last; both are kept in range
             first, last = (tap.first, tap.last) if tap.first <= tap.last else (1, 0)
-            rows.append({"offset": tap.offset, "first": first, "last": max(0, last)})
+            row = {"offset": tap.offset, "first": first, "last": max(0, last)}
+            rows.append(row | ({"position": tap.position} if geometry.filled else {}))
     return rows, bases
 
 
@@ -75,14 +78,19 @@ def stage_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
         row = {"tap_y": tap_y, "tap_x": tap_x, "weight_base": weights[conv.binary]}
         row |= _loops(conv) | _source(conv, geometry) | _sinks(conv, geometry)
         row |= {"param_base": params, "group_base": groups, "pool_base": pools}
+        row |= _passes(conv, geometry)
+        if geometry.filled:
+            row |= _positions(conv)
+        row |= _later_rounds(conv, geometry)
         if geometry.plan.weights == "stream":  # addresses count from the segment's start
             row["weight_base"] = 0
             row["tile_words"] *= conv.pixel_outer
         rows.append(row)
         weights[conv.binary] += conv.tiles_out * conv.steps_per_tile * conv.load_words
-        params += 0 if conv.stage.gate else conv.groups
-        groups += conv.groups
-        pools += conv.rows + conv.cols if conv.stage.pool else 0
+        if conv.part.last:
+            params += 0 if conv.stage.gate else conv.all_groups
+            groups += conv.all_groups
+            pools += conv.rows + conv.cols if conv.pool else 0
     return rows
 
 
@@ -121,7 +129,7 @@ def _source(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
         "need_step": conv.tile_rows * stride[0],
         "free_first": conv.tile_rows * stride[0] - conv.window.padding[0],
     }
-    per_col = conv.channels_in if conv.from_frame else conv.depth * plan.lanes
+    per_col = conv.channels_in if conv.from_frame else conv.words * plan.lanes
     start = -conv.window.padding[1] * conv.channels_in if conv.from_frame else 0
     columns = {"start": start, "col": stride[1] * per_col,
                "seg": conv.tile_cols * stride[1] * per_col}  # fmt: skip
@@ -133,6 +141,36 @@ def _source(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
     return row
 
 
+def _passes(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
+    """What only networks need that have other stages than one convolution of each channel."""
+    row, part = {}, conv.part
+    if any(other.diagonal for other in geometry.convs):
+        row["ko_src"] = conv.tile_words_in
+    if any(other.part.signs for other in geometry.convs):
+        row["from_signs"] = part.signs
+    if any(other.part.first_channel for other in geometry.convs):
+        row |= {
+            "first_group": part.first_channel // geometry.plan.lanes,
+            "first_sign_word": part.first_channel // geometry.plan.p_in,
+            "first_sign_bank": part.first_channel % geometry.plan.p_in // geometry.plan.lanes,
+        }
+    return row
+
+
+def _positions(conv: ConvGeometry) -> dict[str, int]:
+    """Where the taps are in the image, for those that are executed outside of it."""
+    stride = conv.window.stride
+    return {
+        "filled": conv.fill != 0,
+        "fill": conv.fill > 0,
+        "in_cols": conv.cols_in,
+        "row_step": stride[0],
+        "col_step": stride[1],
+        "band_step": conv.tile_rows * stride[0],
+        "seg_step": conv.tile_cols * stride[1],
+    }
+
+
 def _reach(conv: ConvGeometry) -> int:
     window = conv.window
     return window.dilation[0] * (window.kernel[0] - 1) + 1 - window.padding[0]
@@ -142,20 +180,24 @@ def _source_base(conv: ConvGeometry, geometry: ProgramGeometry) -> int:
     if conv.from_frame:
         return 0
     name = conv.conv.source
+    if conv.part.signs:
+        return geometry.plan.signs[name] * conv.sign_banks
     return geometry.plan.signs[name] if conv.binary else geometry.plan.tensors[name]
 
 
 def _sinks(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
     plan, stage = geometry.plan, conv.stage
-    skip = next((s.source for s in stage.epilogue if isinstance(s, Skip)), None)
-    limit = next(s for s in stage.epilogue if isinstance(s, Saturate))
-    affine = next(s for s in stage.epilogue if isinstance(s, Affine))
-    sign_words = -(-conv.channels_out // plan.p_in)
+    chain = conv.chain
+    skip = chain.skip
+    sign_words = -(-stage.shape[0] // plan.p_in)
     per_sign_word = plan.p_in // plan.lanes
     per_tile = conv.lanes_out // plan.lanes
-    pixel = 0 if stage.pool is not None else 1  # a pooled stage's pixels come from the pool tables
+    # a pooled stage's pixels come from the pool tables; its skip is still read pixel by pixel
+    pixel = 0 if conv.pool is not None else 1
+    placed = skip is not None or chain.multiply is not None or chain.spatial is not None
+    skipped = 1 if placed else pixel
     return {
-        "pool": stage.pool is not None,
+        "pool": conv.pool is not None,
         "store": stage.tensor is not None,
         "sign": bool(stage.signs),
         "sum": stage.sums is not None,
@@ -163,9 +205,9 @@ def _sinks(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
         "fm_base": plan.tensors[stage.tensor] if stage.tensor else 0,
         "skip_base": plan.tensors[skip] if skip else 0,
         "sm_base": plan.signs[stage.signs[0].name] if stage.signs else 0,
-        "fm_pixel": pixel * conv.groups,
-        "fm_seg": pixel * conv.tile_cols * conv.groups,
-        "fm_band": pixel * conv.tile_rows * conv.cols * conv.groups,
+        "fm_pixel": skipped * conv.all_groups,
+        "fm_seg": skipped * conv.tile_cols * conv.all_groups,
+        "fm_band": skipped * conv.tile_rows * conv.cols * conv.all_groups,
         "sm_pixel": pixel * sign_words,
         "sm_seg": pixel * conv.tile_cols * sign_words,
         "sm_band": pixel * conv.tile_rows * conv.cols * sign_words,
@@ -173,10 +215,72 @@ def _sinks(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
         "last_groups": conv.tile_groups(conv.tiles_out - 1),
         "ko_sign_words": per_tile // per_sign_word,
         "ko_sign_banks": per_tile % per_sign_word,
-        "shift": affine.shift,
-        "low": limit.low,
-        "high": limit.high,
+        "shift": chain.rounds[0].shift,
+        "low": chain.rounds[0].limit.low,
+        "high": chain.rounds[0].limit.high,
     }
+
+
+def _later_rounds(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
+    """What the lanes do behind their first round, and products that are not of constants."""
+    row: dict[str, int] = {}
+    for index in range(geometry.rounds):
+        part, parts = conv.chain.round(index), [c.chain.round(index) for c in geometry.stages]
+        if index:
+            assert part.limit is not None
+            row |= {f"shift{index}": part.shift, f"low{index}": part.limit.low,
+                    f"high{index}": part.limit.high}  # fmt: skip
+            if any(other.skip for other in parts):
+                row[f"skip{index}"] = part.skip is not None
+        if any(other.multiply for other in parts):
+            row[f"multiply{index}"] = part.multiply is not None
+        if any(other.spatial for other in parts):
+            row[f"spatial{index}"] = part.spatial is not None
+        if any(other.table for other in parts):
+            row |= {f"table{index}": part.table is not None,
+                    f"table_base{index}": _table_base(conv, geometry, index)}  # fmt: skip
+    return row | _products(conv, geometry)
+
+
+def _products(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
+    """Where the factors are that are not constants."""
+    row: dict[str, int] = {}
+    if any(other.chain.multiply for other in geometry.convs):
+        name = conv.chain.multiply
+        kind = factor_kind(conv, geometry.program) if name else None
+        row |= {
+            "multiply_base": geometry.plan.tensors[name] if name else 0,
+            "multiply_channel": kind == "channel",
+            "multiply_pixel": kind == "pixel",
+        }
+    if any(other.chain.spatial for other in geometry.convs):
+        row["spatial_base"] = 0
+        if conv.chain.spatial:
+            mine = _spatial_round(conv)
+            row["spatial_base"] = sum(
+                other.rows * other.cols * other.all_groups
+                for other in _before(conv, geometry)
+                if other.chain.spatial and _spatial_round(other) == mine
+            )
+    return row
+
+
+def _before(conv: ConvGeometry, geometry: ProgramGeometry) -> list[ConvGeometry]:
+    """The stages before a pass's."""
+    return list(takewhile(lambda other: other.stage is not conv.stage, geometry.stages))
+
+
+def _spatial_round(conv: ConvGeometry) -> int:
+    return next(i for i, part in enumerate(conv.chain.rounds) if part.spatial)
+
+
+def _table_base(conv: ConvGeometry, geometry: ProgramGeometry, index: int) -> int:
+    """What is added to an argument of the stage's table, among all tables of the round."""
+    table = conv.chain.round(index).table
+    if table is None:
+        return 0
+    tables = [other.chain.round(index).table for other in _before(conv, geometry)]
+    return sum(len(other.entries) for other in tables if other is not None) - table.low
 
 
 def pool_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
@@ -186,12 +290,12 @@ def pool_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
     window too; ``fm`` and ``sm``: the window's address offset.
     """
     rows: list[dict[str, int]] = []
-    for conv in geometry.convs:
-        pool = conv.stage.pool
+    for conv in geometry.stages:
+        pool = conv.pool
         if pool is None:
             continue
         out_rows, out_cols = pool.output_size(conv.rows, conv.cols)
-        signs = -(-conv.channels_out // geometry.plan.p_in)
+        signs = -(-conv.stage.shape[0] // geometry.plan.p_in)
         for axis, extent, outputs, unit in (
             (0, conv.rows, out_rows, out_cols), (1, conv.cols, out_cols, 1)
         ):  # fmt: skip
@@ -199,7 +303,7 @@ def pool_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
                 entry = pool_entry(x, extent, outputs, pool.kernel[axis], pool.stride[axis],
                                    pool.padding[axis])  # fmt: skip
                 index = entry.pop("index") * unit
-                rows.append(entry | {"fm": index * conv.groups, "sm": index * signs})
+                rows.append(entry | {"fm": index * conv.all_groups, "sm": index * signs})
     return rows or [{"start": 0, "emit": 0, "reopen": 0, "fm": 0, "sm": 0}]
 
 

@@ -100,7 +100,7 @@ class Drain(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += walker.start.eq(self.start)
-                m.d.sync += [base.eq(0)]
+                self._first_channels(m, base)
                 with m.If(self.start):
                     m.next = "WAIT"
             with m.State("WAIT"):
@@ -158,7 +158,18 @@ class Drain(wiring.Component):
                 base.sm_bank.eq(Mux(wrap, bank - self.sign_banks, bank)),
             ]
             with m.If(walker.o.ko == d.last_ko):
-                m.d.sync += base.eq(0)
+                self._first_channels(m, base)
+
+    def _first_channels(self, m: Module, base) -> None:
+        """Where the pass's channels begin in a pixel."""
+        d = self.d
+        m.d.sync += base.eq(0)
+        if "first_group" in d.shape().members:
+            m.d.sync += [
+                base.channel.eq(d.first_group),
+                base.sm.eq(d.first_sign_word),
+                base.sm_bank.eq(d.first_sign_bank),
+            ]
 
     def _next_word(self, m: Module, position, word, base, last_group) -> None:
         """Next group of the pixel, else the next pixel of the tile."""

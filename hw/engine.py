@@ -8,7 +8,7 @@ from amaranth.hdl import EnableInserter, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from r2b.hw import epilogue, pool, sinks, weights
+from r2b.hw import pool, sinks, weights
 from r2b.hw.array import ArrayParams, ContractionArray, sample_layout
 from r2b.hw.descriptor import Table
 from r2b.hw.drain import Drain, request_layout
@@ -36,6 +36,8 @@ class EngineParams:
     address_width : int
     pooled : bool
         Some stage of the network pools, so results take longer to arrive.
+    epilogue : int
+        Cycles of the epilogue.
     words : tuple of int or None
         Weight words on chip; None if they are streamed.
     segment_words : int
@@ -49,8 +51,15 @@ class EngineParams:
     sign_banks: int
     address_width: int
     pooled: bool
+    epilogue: int
     words: tuple[int, ...] | None
     segment_words: int
+
+    @property
+    def pixel_layout(self) -> data.StructLayout:
+        """What is asked of the source memory."""
+        a, filled = self.array, "filled" in self.descriptor.members
+        return pixel_layout(self.lanes, self.address_width, a.depth, a.lanes_in, filled)
 
     @property
     def source_latency(self) -> int:
@@ -70,12 +79,7 @@ class EngineParams:
     @property
     def flush(self) -> int:
         """Cycles from a drain request until every memory holds its result."""
-        return flush_cycles(self.pooled)
-
-
-def flush_cycles(pooled: bool) -> int:
-    """Cycles from a drain request until every memory holds its result."""
-    return epilogue.LATENCY + (pool.LATENCY if pooled else 0) + sinks.LATENCY
+        return self.epilogue + (pool.LATENCY if self.pooled else 0) + sinks.LATENCY
 
 
 class Engine(wiring.Component):
@@ -110,7 +114,7 @@ class Engine(wiring.Component):
         a = p.array
         groups = a.lanes_out // p.lanes
         self.request_layout = request_layout(p.descriptor, p.address_width, a.depth, groups)
-        self.pixel_layout = pixel_layout(p.lanes, p.address_width, a.depth, a.lanes_in)
+        self.pixel_layout = p.pixel_layout
         super().__init__(
             {
                 "d": In(p.descriptor),
@@ -221,7 +225,7 @@ class EngineControl(wiring.Component):
                 "hold": In(1),
                 "rows_ready": In(p.address_width),
                 "starved": Out(1),
-                "pixel": Out(pixel_layout(p.lanes, p.address_width, a.depth, a.lanes_in)),
+                "pixel": Out(p.pixel_layout),
                 "word": Out(p.address_width),
                 "word_valid": Out(1),
                 "opens": Out(1),

@@ -2,125 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from amaranth.hdl import Assert, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from r2b.hw.descriptor import field_shape
-from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.memory import registered_read, rom
+from r2b.hw.rounds import (
+    MEMORY,
+    SHIFTED,
+    SUMS,
+    TOTAL,
+    EpilogueParams,
+    RoundParams,
+    factor_layout,
+)
 from r2b.ir import arith
 from r2b.ir.program import MULTIPLIER_BITS, Affine
-
-
-@dataclass(frozen=True)
-class EpilogueParams:
-    """Widths and constants of the epilogue lanes, proved from a Program's own constants.
-
-    Parameters
-    ----------
-    lanes : int
-        E.
-    acc_width, value_width : int
-        Bits of a sum and of a stored value (R), signed.
-    knot, offset : Shape
-        Of the static steps' constants; offsets hold the rounding half too.
-    shift_low, shift_bits : int
-        Shifts are ``shift_low`` to ``shift_low + 2**shift_bits - 1``.
-    sum_width : int
-        Bits of ``acc * multiplier + offset``.
-    rows : tuple of int
-        The static constants, one row of ``lanes`` channels each, packed as ``layout``.
-    """
-
-    lanes: int
-    acc_width: int
-    value_width: int
-    knot: object
-    offset: object
-    shift_low: int
-    shift_bits: int
-    sum_width: int
-    rows: tuple[int, ...]
-
-    @property
-    def layout(self) -> data.ArrayLayout:
-        """Static constants of one word of channels."""
-        return data.ArrayLayout(
-            data.StructLayout(
-                {
-                    "knot": self.knot,
-                    "m0": signed(MULTIPLIER_BITS),
-                    "m1": signed(MULTIPLIER_BITS),
-                    "b0": self.offset,
-                    "b1": self.offset,
-                }
-            ),
-            self.lanes,
-        )
-
-
-LATENCY = 7
-"""Cycles from a drain request to the epilogue's value: two in the array, then knot, product,
-offset, shift, skip and saturation."""
-VALID_TOTAL = 4
-"""The request is this old when its product and offset are added."""
-SKIP_LEAD = 4
-"""The request is this old when the feature memory is asked for the skip value."""
 
 
 def gate_layout(lanes: int) -> data.ArrayLayout:
     """The gate's slopes for one word of channels."""
     slope = signed(MULTIPLIER_BITS)
     return data.ArrayLayout(data.StructLayout({"gn": slope, "gp": slope}), lanes)
-
-
-def affine_of(stage) -> Affine:
-    """The stage's one affine step."""
-    return next(step for step in stage.epilogue if isinstance(step, Affine))
-
-
-def epilogue_params(geometry: ProgramGeometry, acc_width: int) -> EpilogueParams:
-    """Widths and packed constants for a network."""
-    lanes = geometry.plan.lanes
-    steps = [(conv, affine_of(conv.stage)) for conv in geometry.convs]
-    static = [step for _, step in steps if not step.gated]
-    halves = [step.offset + (1 << (step.shift - 1)) for step in static]
-    knots = [v for step in static for v in step.knot.tolist()]
-    offsets = [int(v) for half in halves for v in half.ravel()]
-    shifts = [step.shift for _, step in steps]
-    widest = max((abs(v) for v in offsets), default=0) + (1 << max(shifts))
-    limit = (1 << (acc_width - 1)) * (1 << (MULTIPLIER_BITS - 1)) + widest
-    knot, offset = field_shape([-1, *knots]), field_shape([-1, *offsets])
-    params = EpilogueParams(
-        lanes, acc_width, geometry.plan.act_bits, knot, offset, min(shifts),
-        (max(shifts) - min(shifts)).bit_length(), limit.bit_length() + 1, (),
-    )  # fmt: skip
-    rows: list[int] = []
-    for conv, step in steps:
-        if not step.gated:
-            rows += _rows(params, step, conv.groups)
-    return EpilogueParams(**{**vars(params), "rows": tuple(rows)})
-
-
-def _rows(params: EpilogueParams, step: Affine, groups: int) -> list[int]:
-    """A stage's constants, ``lanes`` channels per row; surplus lanes hold zeros."""
-    half = 1 << (step.shift - 1)
-    columns = {
-        "knot": step.knot, "m0": step.multiplier[0], "m1": step.multiplier[1],
-        "b0": step.offset[0] + half, "b1": step.offset[1] + half,
-    }  # fmt: skip
-    rows = []
-    for group in range(groups):
-        value = [
-            {name: int(column[c]) for name, column in columns.items()} if c < len(step.knot) else {}
-            for c in range(group * params.lanes, (group + 1) * params.lanes)
-        ]
-        rows.append(params.layout.const(value).as_value().value)
-    return rows
 
 
 def token_layout(request: data.StructLayout) -> data.StructLayout:
@@ -133,7 +37,9 @@ def token_layout(request: data.StructLayout) -> data.StructLayout:
 class Epilogue(wiring.Component):
     """``v = sat(rs(acc * M[i] + B[i], shift) + skip, low, high)`` with ``i = acc >= knot``.
 
-    Free-running: one word of ``lanes`` values per cycle, LATENCY cycles after its request.
+    With more rounds the same again on v, with constants of their own. A round's factor may also be
+    the gate's (``i = acc >= 0``), a stored tensor's or the position's; a table may follow. Free-
+    running: one word of ``lanes`` values per cycle, ``params.latency`` cycles after its request.
 
     Parameters
     ----------
@@ -149,99 +55,201 @@ class Epilogue(wiring.Component):
         The sums, two cycles after their request.
     gate_addr : Out, gate_data : In
         Slopes of a word of channels, one cycle after their address.
-    skip_addr : Out, skip_data : In
-        Feature memory, two cycles after the address.
+    skip_addr, multiply_addr : Out, skip_data, multiply_data : In
+        Feature memory, two cycles after the address; the second only where some stage multiplies.
     token, values : Out
     """
 
     def __init__(self, params: EpilogueParams, descriptor, request) -> None:
         self.params = params
         p = params
-        super().__init__(
-            {
-                "d": In(descriptor),
-                "request": In(request),
-                "acc": In(data.ArrayLayout(signed(p.acc_width), p.lanes)),
-                "gate_addr": Out(dict(request.members)["channel"]),
-                "gate_data": In(gate_layout(p.lanes)),
-                "skip_addr": Out(dict(request.members)["fm"]),
-                "skip_data": In(data.ArrayLayout(signed(p.value_width), p.lanes)),
-                "token": Out(token_layout(request)),
-                "values": Out(data.ArrayLayout(signed(p.value_width), p.lanes)),
-            }
+        address, word = (
+            dict(request.members)["fm"],
+            data.ArrayLayout(signed(p.value_width), p.lanes),
         )
+        members = {
+            "d": In(descriptor),
+            "request": In(request),
+            "acc": In(data.ArrayLayout(signed(p.acc_width), p.lanes)),
+            "gate_addr": Out(dict(request.members)["channel"]),
+            "gate_data": In(gate_layout(p.lanes)),
+            "skip_addr": Out(address),
+            "skip_data": In(word),
+            "token": Out(token_layout(request)),
+            "values": Out(word),
+        }
+        self.multiplies = any(part.multiply for part in p.rounds)
+        if self.multiplies:
+            members |= {"multiply_addr": Out(address), "multiply_data": In(word)}
+        super().__init__(members)
 
     @staticmethod
     def compute(acc: np.ndarray, step: Affine, skip, low: int, high: int) -> np.ndarray:
-        """The same in software, per channel."""
+        """A round in software, per channel."""
         value = arith.piecewise_affine(acc, step.knot, step.multiplier, step.offset, step.shift)
         return arith.sat(value + skip, low, high)
 
     def elaborate(self, platform) -> Module:
-        """Constants are looked up while the sums are; then one register per operation."""
+        """Constants are looked up while the operands are; then one register per operation."""
         m = Module()
-        p, d = self.params, self.d
-        tokens = [self.request]
-        for age in range(LATENCY):
+        p = self.params
+        self.tokens = tokens = [self.request]
+        for age in range(p.latency):
             token = Signal(token_layout(self.request.shape()), name=f"token_{age + 1}")
             m.d.sync += [token[name].eq(tokens[-1][name]) for name, _ in token.shape()]
             tokens.append(token)
-        self.valid_total = tokens[VALID_TOTAL].valid
-        static = rom(m, "constants", p.layout, [p.layout.from_bits(row) for row in p.rows])
-        constants = registered_read(m, static, d.param_base + tokens[1].channel, "constants_q")
         m.d.comb += [
-            self.gate_addr.eq(tokens[1].channel),
-            self.skip_addr.eq(tokens[SKIP_LEAD].fm + d.skip_base),
-            self.token.eq(tokens[LATENCY]),
+            self.gate_addr.eq(tokens[SUMS - 1].channel),
+            self.token.eq(tokens[p.latency]),
         ]
-        for lane in range(p.lanes):
-            self._lane(m, lane, constants[lane])
+        self._addresses(m)
+        values = self.acc
+        for part in p.rounds:
+            values = self._round(m, part, values)
+        m.d.comb += self.values.eq(values)
         return m
 
-    def _lane(self, m: Module, lane: int, constants) -> None:
-        p, d = self.params, self.d
-        acc, gate = self.acc[lane], self.gate_data[lane]
-        half = Signal(p.shift_low + (1 << p.shift_bits))  # 2**(shift - 1), a gated step's offset
-        with m.Switch(d.shift):
-            for shift in range(p.shift_low, p.shift_low + (1 << p.shift_bits)):
-                with m.Case(shift & ((1 << len(d.shift)) - 1)):
-                    m.d.comb += half.eq(1 << (shift - 1))
-        operand = Signal(signed(p.acc_width), reset_less=True)
-        factor = Signal(signed(MULTIPLIER_BITS), reset_less=True)
-        offsets = [
-            Signal(signed(p.sum_width), name=f"offset_{i}", reset_less=True) for i in range(2)
-        ]
-        upper = Mux(d.gated, acc >= 0, acc >= constants.knot)
-        with m.If(d.gated):
-            m.d.sync += [factor.eq(Mux(upper, gate.gp, gate.gn)), offsets[0].eq(half)]
-        with m.Else():
-            m.d.sync += factor.eq(Mux(upper, constants.m1, constants.m0))
-            m.d.sync += offsets[0].eq(Mux(upper, constants.b1, constants.b0))
-        product = Signal(signed(p.acc_width + MULTIPLIER_BITS), reset_less=True)
-        exact = Signal(signed(p.sum_width + 1))
-        m.d.comb += exact.eq(product + offsets[1])
-        with m.If(self.valid_total):
-            m.d.sync += Assert(exact == exact[: p.sum_width].as_signed())
-        total = Signal(signed(p.sum_width), reset_less=True)
-        shifted = Signal(signed(p.sum_width - p.shift_low), reset_less=True)
-        m.d.sync += [
-            operand.eq(acc),
-            product.eq(operand * factor),
-            offsets[1].eq(offsets[0]),
-            total.eq(exact),
-            shifted.eq((total >> p.shift_low) >> self._extra_shift(m)),
-        ]
-        value = Signal(signed(p.sum_width - p.shift_low + 1))
-        m.d.comb += value.eq(shifted + Mux(d.skip, self.skip_data[lane], 0))
-        with m.If(value < d.low):
-            m.d.sync += self.values[lane].eq(d.low)
-        with m.Elif(value > d.high):
-            m.d.sync += self.values[lane].eq(d.high)
-        with m.Else():
-            m.d.sync += self.values[lane].eq(value)
+    def _addresses(self, m: Module) -> None:
+        """What is added, and what is multiplied by, each in the round the descriptor names."""
+        p, d, tokens = self.params, self.d, self.tokens
+        skip = 0
+        for part in p.rounds:
+            if part.skip:
+                fm = tokens[p.start(part.index) + SHIFTED - MEMORY].fm
+                skip = Mux(d[f"skip{part.index}"], fm, skip) if part.index else fm
+            if part.multiply:
+                with m.If(d[f"multiply{part.index}"]):
+                    self._factor_address(m, tokens[p.start(part.index) - MEMORY])
+        m.d.comb += self.skip_addr.eq(skip + d.skip_base)
 
-    def _extra_shift(self, m: Module):
-        p = self.params
-        extra = Signal(unsigned(max(1, p.shift_bits)))
-        m.d.comb += extra.eq(self.d.shift - p.shift_low)
-        return extra
+    def _factor_address(self, m: Module, token) -> None:
+        """The word of the same place, of the same channels, or of the same pixel."""
+        d = self.d
+        with m.If(d.multiply_channel):
+            m.d.comb += self.multiply_addr.eq(d.multiply_base + token.channel)
+        with m.Elif(d.multiply_pixel):
+            m.d.comb += self.multiply_addr.eq(d.multiply_base + token.row * d.cols + token.col)
+        with m.Else():
+            m.d.comb += self.multiply_addr.eq(d.multiply_base + token.fm)
+
+    def _round(self, m: Module, p: RoundParams, values):
+        """Values of a round from those of the one before it."""
+        d, index = self.d, p.index
+        age = self.params.start(index)
+        base = d.group_base if index else d.param_base
+        before, shift = self.tokens[age - 1], d[f"shift{index}" if index else "shift"]
+        constants = _constants(m, p, base + before.channel, f"constants_{index}")
+        out = Signal(data.ArrayLayout(signed(p.out_width), p.lanes), name=f"round_{index}")
+        half = self._half(m, p, shift)
+        others = self._factors(m, p, before)
+        for lane in range(p.lanes):
+            constant, value = constants[lane], values[lane]
+            upper = value >= constant.knot
+            factor = Mux(upper, constant.m1, constant.m0)
+            offset = Mux(upper, constant.b1, constant.b0)
+            for chosen, found in others:
+                factor = Mux(chosen, found(value, lane), factor)
+                offset = Mux(chosen, half, offset)
+            total = _multiply(m, p, value, factor, offset, self.tokens[age + TOTAL].valid)
+            shifted = _shift(m, p, total, shift)
+            if p.skip:
+                added = d[f"skip{index}"] if index else self._first_skip()
+                shifted = shifted + Mux(added, self.skip_data[lane], 0)
+            low, high = (d[f"{n}{index}" if index else n] for n in ("low", "high"))
+            if p.table:
+                limited = Signal(signed(len(shifted)), name=f"argument_{index}")
+                _saturate(m, shifted, low, high, limited)
+                self._table(m, p, lane, limited, out[lane])
+            else:
+                _saturate(m, shifted, low, high, out[lane])
+        return out
+
+    def _first_skip(self):
+        """Whether the stage's skip is added in the first round."""
+        d = self.d
+        later = [d[f"skip{part.index}"] for part in self.params.rounds[1:] if part.skip]
+        return d.skip & ~Cat(later).any() if later else d.skip
+
+    def _factors(self, m: Module, p: RoundParams, before) -> list:
+        """Choices of a factor besides the constants: the condition, and the factor of a lane."""
+        d, index, found = self.d, p.index, []
+        if p.gated:
+            gate = self.gate_data
+            found.append((d.gated, lambda v, i: Mux(v >= 0, gate[i].gp, gate[i].gn)))
+        if p.multiply:
+            word = self.multiply_data
+            found.append(
+                (d[f"multiply{index}"], lambda _, i: Mux(d.multiply_pixel, word[0], word[i]))
+            )
+        if p.spatial:
+            layout = factor_layout(p.lanes)
+            table = rom(m, f"spatial_{index}", layout, [layout.from_bits(r) for r in p.spatial])
+            factors = registered_read(m, table, d.spatial_base + before.fm, f"spatial_{index}_q")
+            found.append((d[f"spatial{index}"], lambda _, i: factors[i]))
+        return found
+
+    def _half(self, m: Module, p: RoundParams, shift):
+        """``2**(shift - 1)``, the offset of a product without constants."""
+        half = Signal(p.shift_low + (1 << p.shift_bits), name=f"half_{p.index}")
+        with m.Switch(shift):
+            for value in range(p.shift_low, p.shift_low + (1 << p.shift_bits)):
+                with m.Case(value & ((1 << len(shift)) - 1)):
+                    m.d.comb += half.eq(1 << (value - 1))
+        return half
+
+    def _table(self, m: Module, p: RoundParams, lane: int, argument, out) -> None:
+        """The entry of a saturated argument, or the argument; a cycle later."""
+        d, index = self.d, p.index
+        table = rom(m, f"table_{index}_{lane}", signed(p.out_width), list(p.table))
+        port = table.read_port(domain="comb")
+        m.d.comb += port.addr.eq(argument + d[f"table_base{index}"])
+        m.d.sync += out.eq(Mux(d[f"table{index}"], port.data, argument))
+
+
+def _constants(m: Module, p: RoundParams, address, name: str):
+    """A word of static constants, one cycle after its address."""
+    static = rom(m, name, p.layout, [p.layout.from_bits(row) for row in p.rows])
+    return registered_read(m, static, address, f"{name}_q")
+
+
+def _multiply(m: Module, p: RoundParams, value, factor, offset, valid):
+    """``value * factor + offset``, three cycles later."""
+    operand = Signal(signed(p.operand_width), name="operand", reset_less=True)
+    multiplier = Signal(signed(MULTIPLIER_BITS), name="factor", reset_less=True)
+    offsets = [Signal(signed(p.sum_width), name=f"offset_{i}", reset_less=True) for i in range(2)]
+    product = Signal(signed(p.operand_width + MULTIPLIER_BITS), name="product", reset_less=True)
+    exact = Signal(signed(p.sum_width + 1), name="exact")
+    total = Signal(signed(p.sum_width), name="total", reset_less=True)
+    m.d.comb += exact.eq(product + offsets[1])
+    with m.If(valid):
+        m.d.sync += Assert(exact == exact[: p.sum_width].as_signed())
+    m.d.sync += [
+        operand.eq(value),
+        multiplier.eq(factor),
+        offsets[0].eq(offset),
+        product.eq(operand * multiplier),
+        offsets[1].eq(offsets[0]),
+        total.eq(exact),
+    ]
+    return total
+
+
+def _shift(m: Module, p: RoundParams, total, shift):
+    """``total >> shift``, a cycle later."""
+    extra = Signal(unsigned(max(1, p.shift_bits)), name="extra")
+    shifted = Signal(signed(p.sum_width - p.shift_low), name="shifted", reset_less=True)
+    m.d.comb += extra.eq(shift - p.shift_low)
+    m.d.sync += shifted.eq((total >> p.shift_low) >> extra)
+    return shifted
+
+
+def _saturate(m: Module, value, low, high, out) -> None:
+    """``out`` is ``value`` within the bounds, a cycle later."""
+    exact = Signal.like(value, name="value")
+    m.d.comb += exact.eq(value)
+    with m.If(exact < low):
+        m.d.sync += out.eq(low)
+    with m.Elif(exact > high):
+        m.d.sync += out.eq(high)
+    with m.Else():
+        m.d.sync += out.eq(exact)

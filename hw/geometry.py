@@ -12,82 +12,36 @@ from here, so that there is one place where a stage's loops are defined::
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from r2b.hw.buildable import unbuildable
+from r2b.hw.chain import Chain, chain_of
+from r2b.hw.loops import Step, Tap, Tile, ceil_div, last_positive, overlap, pack
+from r2b.hw.passes import FRAME, Pass, passes_of, runs_of
 from r2b.hw.plan import Plan
-from r2b.hw.support import FRAME, check_supported
+from r2b.hw.support import check_stages
 from r2b.ir.errors import PlanError
 from r2b.ir.program import BinaryConv, Program, RealConv, Stage
 
-MIN_POOLED_COLS = 4
-"""Columns between two visits of a pooled column's running maximum (its read and write latency)."""
-
-
-def ceil_div(a: int, b: int) -> int:
-    """Smallest integer not below ``a / b``, for ``b > 0``."""
-    return -(-a // b)
-
-
-@dataclass(frozen=True)
-class Tap:
-    """A kernel row or column: address offset of its input, first and last valid output index."""
-
-    offset: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A pixel tile: ``rows`` x ``cols`` outputs from (``row``, ``col``) on."""
-
-    row: int
-    col: int
-    rows: int
-    cols: int
-
-    @property
-    def pixels(self) -> int:
-        """Outputs in the tile."""
-        return self.rows * self.cols
-
-
-@dataclass(frozen=True)
-class Step:
-    """One weight word: how many output pixels of the tile it serves, and its place in the tile.
-
-    ``first_of_tile`` and ``last_of_tile`` delimit the tile; ``lookups`` counts the table look-ups
-    (tap rows and columns, empty ones too) that precede it; ``new_tap`` marks a tap's first word.
-    """
-
-    pixels: int
-    word: int
-    lookups: int
-    new_tap: bool
-    first_of_tile: bool
-    last_of_tile: bool
-
 
 class ConvGeometry:
-    """Loops, words and addresses of one convolution stage on one engine.
+    """Loops, words and addresses of one pass of a stage on one engine.
 
     Parameters
     ----------
     stage : Stage
-        A stage whose contraction is a BinaryConv or a RealConv.
-    source_shape : tuple of int
-        C, H, W of the source.
+    part : Pass
     plan : Plan
     """
 
-    def __init__(self, stage: Stage, source_shape: tuple[int, int, int], plan: Plan) -> None:
+    def __init__(self, stage: Stage, part: Pass, plan: Plan) -> None:
         self.stage = stage
+        self.part, self.pool, self.fill = part, part.pool, part.fill
         self.plan = plan
-        self.conv = stage.contraction
-        self.channels_in, self.rows_in, self.cols_in = source_shape
+        self.conv = part.conv
+        self.channels_in, self.rows_in, self.cols_in = part.source_shape
         self.binary = isinstance(self.conv, BinaryConv)
         self.from_frame = isinstance(self.conv, RealConv) and self.conv.source == FRAME
         self.lanes_in = plan.p_in if self.binary else plan.lanes
@@ -101,10 +55,20 @@ class ConvGeometry:
         # rows of the frame pass once: all their results are made while they are there
         self.pixel_outer = self.from_frame or stage.name in plan.pixel_outer
 
+    @cached_property
+    def chain(self) -> Chain:
+        """The epilogue as the lanes run it."""
+        return chain_of(self.stage, self.plan.act_bits, self.acc_bounds)
+
     @property
     def presum(self):
         """The presum window, or None."""
         return self.conv.presum if isinstance(self.conv, RealConv) else None
+
+    @property
+    def diagonal(self) -> bool:
+        """Each output channel has one input channel, its own."""
+        return self.conv.groups > 1
 
     @property
     def window(self):
@@ -119,16 +83,34 @@ class ConvGeometry:
         return self.channels_in * (self.conv.window.kernel[1] if self.from_frame else 1)
 
     @cached_property
-    def depth(self) -> int:
-        """K: words of ``lanes_in`` values per tap (input-channel tiles)."""
+    def words(self) -> int:
+        """Words of ``lanes_in`` values per pixel of the source memory, or per tap of the frame."""
+        if self.part.signs:
+            return ceil_div(self.channels_in, self.plan.p_in) * self.sign_banks
         return ceil_div(self.values_per_tap, self.lanes_in)
+
+    @property
+    def sign_banks(self) -> int:
+        """Words of ``plan.lanes`` bits per word of the sign memory."""
+        return self.plan.p_in // self.plan.lanes
+
+    @cached_property
+    def depth(self) -> int:
+        """K: words of ``lanes_in`` values that a tap reads (input-channel tiles)."""
+        most = ceil_div(self.values_per_tap, self.lanes_in)
+        return min(most, self.tile_words_in) if self.diagonal else most
+
+    @property
+    def tile_words_in(self) -> int:
+        """Words of input channels from one output-channel tile's to the next one's, if diagonal."""
+        return self.lanes_out // self.lanes_in if self.diagonal else 0
 
     @cached_property
     def row_words(self) -> int:
         """Words from one input row to the next in the source memory."""
         if self.from_frame:
             return ceil_div(self.cols_in * self.channels_in, self.lanes_in)
-        return self.cols_in * self.depth
+        return self.cols_in * self.words
 
     @cached_property
     def tiles_out(self) -> int:
@@ -142,8 +124,13 @@ class ConvGeometry:
 
     @cached_property
     def groups(self) -> int:
-        """Words of ``plan.lanes`` values per output pixel."""
+        """Words of ``plan.lanes`` values per output pixel that this pass makes."""
         return ceil_div(self.channels_out, self.plan.lanes)
+
+    @cached_property
+    def all_groups(self) -> int:
+        """Words of ``plan.lanes`` values per output pixel that all passes of the stage make."""
+        return ceil_div(self.stage.shape[0], self.plan.lanes)
 
     def tile_groups(self, ko: int) -> int:
         """Valid words per pixel in output-channel tile ``ko``."""
@@ -177,7 +164,7 @@ class ConvGeometry:
 
     def _taps(self, axis: int) -> tuple[Tap, ...]:
         extent, outputs = ((self.rows_in, self.rows), (self.cols_in, self.cols))[axis]
-        step = (self.row_words, self.depth)[axis]
+        step = (self.row_words, self.words)[axis]
         window = self.window
         stride, pad = window.stride[axis], window.padding[axis]
         taps = []
@@ -185,7 +172,9 @@ class ConvGeometry:
             shift = k * window.dilation[axis] - pad
             first = max(0, ceil_div(-shift, stride))
             last = min(outputs - 1, (extent - 1 - shift) // stride)
-            taps.append(Tap(shift * step, first, last))
+            if self.fill:  # such a tap is executed everywhere
+                first, last = 0, outputs - 1
+            taps.append(Tap(shift * step, first, last, shift))
         return tuple(taps)
 
     @cached_property
@@ -196,7 +185,7 @@ class ConvGeometry:
     @cached_property
     def col_taps(self) -> tuple[Tap, ...]:
         """One entry per tap column; one that is always valid for the frame."""
-        return (Tap(0, 0, self.cols - 1),) if self.from_frame else self._taps(1)
+        return (Tap(0, 0, self.cols - 1, 0),) if self.from_frame else self._taps(1)
 
     # --- tiles -----------------------------------------------------------------------------
 
@@ -241,9 +230,9 @@ class ConvGeometry:
         The generator first looks for the tile's last tap row and column from the end of the
         tables, so that it knows the last step when it comes to it.
         """
-        rows = [_overlap(tap, tile.row, tile.rows) for tap in self.row_taps]
-        cols = [_overlap(tap, tile.col, tile.cols) for tap in self.col_taps]
-        last_row, last_col = _last_positive(rows), _last_positive(cols)
+        rows = [overlap(tap, tile.row, tile.rows) for tap in self.row_taps]
+        cols = [overlap(tap, tile.col, tile.cols) for tap in self.col_taps]
+        last_row, last_col = last_positive(rows), last_positive(cols)
         lookups = (len(rows) - last_row) + (len(cols) - last_col)
         found: list[Step] = []
         for ky in range(last_row + 1):
@@ -266,6 +255,8 @@ class ConvGeometry:
         Surplus lanes hold bit 1 (binary: an idle activation is 0, so the XNOR is 0) or 0 (real).
         """
         weight = self.conv.weight
+        if self.diagonal:
+            return self._diagonal_vectors()
         if self.from_frame:  # kernel row and channels are one run of bytes: [o, kh, kw * c]
             taps = weight.transpose(0, 2, 3, 1).reshape(self.channels_out, weight.shape[2], -1)
         else:
@@ -280,6 +271,17 @@ class ConvGeometry:
         return split.transpose(0, 2, 3, 1, 4).reshape(
             self.tiles_out, -1, self.lanes_out, self.lanes_in
         )
+
+    def _diagonal_vectors(self) -> np.ndarray:
+        """The same where output channel c has a weight for input channel c alone."""
+        taps = self.conv.weight.reshape(self.channels_out, -1)
+        shape = (self.tiles_out, taps.shape[1], self.depth, self.lanes_out, self.lanes_in)
+        vectors = np.zeros(shape, np.int64)
+        for channel in range(self.channels_out):
+            ko, out = divmod(channel, self.lanes_out)
+            kc, lane = divmod(out, self.lanes_in)
+            vectors[ko, :, kc, out, lane] = taps[channel]
+        return vectors.reshape(self.tiles_out, -1, self.lanes_out, self.lanes_in)
 
     def weight_words(self) -> list[int]:
         """Weight-memory words in order of output-channel tile, step, word of the step."""
@@ -302,6 +304,8 @@ class ConvGeometry:
         low, high = -(1 << (self.plan.act_bits - 1)), (1 << (self.plan.act_bits - 1)) - 1
         if self.from_frame:
             low, high = -255, 255
+        if self.part.signs:
+            low, high = -1, 1
         if self.presum is not None:
             taps = int(np.prod(self.presum.kernel))
             low, high = low * taps, high * taps
@@ -309,26 +313,6 @@ class ConvGeometry:
         up = np.maximum(weight * low, weight * high).sum(axis=1).max()
         down = np.minimum(weight * low, weight * high).sum(axis=1).min()
         return min(0, int(down)), max(0, int(up))
-
-
-def _overlap(tap: Tap, start: int, extent: int) -> int:
-    """Outputs of the range for which a tap row or column lies inside the image."""
-    return max(0, min(tap.last, start + extent - 1) - max(tap.first, start) + 1)
-
-
-def _last_positive(counts: list[int]) -> int:
-    """Index of the last positive entry."""
-    return max(index for index, count in enumerate(counts) if count > 0)
-
-
-def pack(values: np.ndarray, bits: int, mask: int) -> int:
-    """Integer whose field i of ``bits`` bits is ``values[i]``."""
-    if bits == 1:
-        return int.from_bytes(np.packbits(values.astype(np.uint8), bitorder="little"), "little")
-    total = 0
-    for index, value in enumerate(values.tolist()):
-        total |= (value & mask) << (bits * index)
-    return total
 
 
 class ProgramGeometry:
@@ -345,46 +329,40 @@ class ProgramGeometry:
             raise PlanError(
                 f"the Plan is for {plan.act_bits}-bit tensors, the Program has {program.act_bits}"
             )
-        check_supported(program)
+        check_stages(program)
         self.program, self.plan = program, plan
-        self.convs = [ConvGeometry(s, source_shape(program, s), plan) for s in program.stages]
-        found = [text for conv in self.convs for text in _unbuildable(conv, plan)]
+        numbered = [
+            (number, ConvGeometry(run, part, plan))
+            for number, stage in enumerate(program.stages)
+            for run in runs_of(stage)
+            for part in passes_of(program, run)
+        ]
+        self.convs = [conv for _, conv in numbered]
+        self.numbers = [number for number, _ in numbered]
+        found = [text for conv in self.convs for text in unbuildable(conv, program, plan)]
         if found:
             raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
+
+    @property
+    def stages(self) -> list[ConvGeometry]:
+        """The first pass of every stage, and of every repetition of one."""
+        return [conv for conv in self.convs if conv.part.first_channel == 0]
+
+    @property
+    def split(self) -> bool:
+        """Whether some stage has several passes."""
+        return len(self.convs) > len(self.program.stages)
+
+    @property
+    def filled(self) -> bool:
+        """Whether some taps outside the image meet -1 or 1."""
+        return any(conv.fill for conv in self.convs)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the epilogue."""
+        return max(len(conv.chain.rounds) for conv in self.convs)
 
     def engine(self, binary: bool) -> list[ConvGeometry]:
         """Stages of one engine in order."""
         return [conv for conv in self.convs if conv.binary is binary]
-
-
-def _unbuildable(conv: ConvGeometry, plan: Plan) -> Iterator[str]:
-    """What of a stage does not fit this generator or this Plan."""
-    name, pool = conv.stage.name, conv.stage.pool
-    for taps, outputs in ((conv.row_taps, conv.rows), (conv.col_taps, conv.cols)):
-        if not all(any(t.first <= o <= t.last for t in taps) for o in range(outputs)):
-            yield f"{name}: padding leaves outputs that see nothing of the input"
-    if conv.from_frame and plan.line_words < conv.line_words_needed:
-        yield (
-            f"{name}: the line buffer must hold three rows of tiles and the kernel, "
-            f"line_words {conv.line_words_needed} or more, not {plan.line_words}"
-        )
-    if pool is None:
-        return
-    if conv.tile_cols < MIN_POOLED_COLS:
-        yield (
-            f"{name}: max pooling needs tiles of {MIN_POOLED_COLS} columns or more, "
-            f"not {conv.tile_cols}; raise tile_pixels"
-        )
-    pooled = pool.output_size(conv.rows, conv.cols)
-    for axis, extent in enumerate((conv.rows, conv.cols)):
-        before_last = (pooled[axis] - 2) * pool.stride[axis] - pool.padding[axis]
-        if pooled[axis] > 1 and before_last + pool.kernel[axis] >= extent:
-            yield f"{name}: max pooling windows that end at the same position"
-
-
-def source_shape(program: Program, stage: Stage) -> tuple[int, int, int]:
-    """C, H, W of what a stage contracts."""
-    conv = stage.contraction
-    if isinstance(conv, BinaryConv):
-        return program.sign_shapes[conv.source]
-    return program.input_shape if conv.source == FRAME else program.tensors[conv.source].shape

@@ -9,10 +9,16 @@ from amaranth.lib.wiring import In, Out
 from r2b.hw.steps import step_layout
 
 
-def pixel_layout(lanes: int, address_width: int, depth: int, lanes_in: int) -> data.StructLayout:
-    """One read of the source memory and where its contribution goes."""
+def pixel_layout(
+    lanes: int, address_width: int, depth: int, lanes_in: int, filled: bool
+) -> data.StructLayout:
+    """One read of the source memory and where its contribution goes.
+
+    ``outside``, only if ``filled``: the array is to take the descriptor's fill instead of a read.
+    """
     return data.StructLayout(
-        {
+        ({"outside": 1} if filled else {})
+        | {
             "valid": 1,
             "load": 1,
             "first": 1,
@@ -74,6 +80,7 @@ class Issuer(wiring.Component):
         self.address_width, self.depth = address_width, depth
         self.load_words, self.turnaround = load_words, turnaround
         self.step_layout = step_layout(descriptor, lanes, address_width, depth)
+        self.filled = "filled" in descriptor.members
         super().__init__(
             {
                 "d": In(descriptor),
@@ -90,7 +97,7 @@ class Issuer(wiring.Component):
                 "free": Out(signed(address_width)),
                 "release": Out(1),
                 "finish": Out(1),
-                "o": Out(pixel_layout(lanes, address_width, depth, lanes_in)),
+                "o": Out(pixel_layout(lanes, address_width, depth, lanes_in, self.filled)),
             }
         )
 
@@ -141,11 +148,8 @@ class Issuer(wiring.Component):
         d, o = self.d, self.o
         step = Signal(self.step_layout)
         active, load, bank = Signal(), Signal(), Signal(init=1)
-        row = Signal(
-            data.StructLayout(
-                {n: self.step_layout[n].shape for n in ("src", "index", "phase", "byte")}
-            )
-        )
+        kept = ["src", "index", "phase", "byte", *(["in_col"] if self.filled else [])]
+        row = Signal(data.StructLayout({n: self.step_layout[n].shape for n in kept}))
         cols_left = Signal.like(step.cols)
         last_in_row, last = cols_left == 1, Signal()
         m.d.comb += last.eq(active & last_in_row & (step.rows == 1))
@@ -165,7 +169,7 @@ class Issuer(wiring.Component):
                 active.eq(1),
                 load.eq(1),
                 cols_left.eq(loaded.cols),
-                *(row[n].eq(loaded[n]) for n in ("src", "index", "phase", "byte")),
+                *(row[n].eq(loaded[n]) for n in kept),
             ]
             with m.If(loaded.first):
                 m.d.sync += touched.eq(0)
@@ -185,6 +189,10 @@ class Issuer(wiring.Component):
             o.phase.eq(step.phase),
             o.byte.eq(step.byte),
         ]
+        if self.filled:
+            inside_row = (step.in_row >= 0) & (step.in_row < d.in_rows)
+            inside_col = (step.in_col >= 0) & (step.in_col < d.in_cols)
+            m.d.comb += o.outside.eq(d.filled & ~(inside_row & inside_col))
 
     def _next_pixel(self, m: Module, step, cols_left, last_in_row, row) -> None:
         """One column on, or to the next row's first valid column."""
@@ -210,3 +218,7 @@ class Issuer(wiring.Component):
                 step.phase.eq(row.phase),
                 step.byte.eq(row.byte),
             ]
+        if self.filled:
+            m.d.sync += step.in_col.eq(Mux(last_in_row, row.in_col, step.in_col + d.col_step))
+            with m.If(last_in_row):
+                m.d.sync += step.in_row.eq(step.in_row + d.row_step)

@@ -5,18 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from r2b.hw import descriptor as tables
-from r2b.hw import epilogue, sinks, stem, vector, weights
+from r2b.hw import rounds, sinks, stem, vector, weights
 from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.rounds import signed_width
 from r2b.hw.sinks import SinkParams
 from r2b.hw.stem import FrameParams
 from r2b.hw.vector_tables import vector_tables
-
-
-def signed_width(low: int, high: int) -> int:
-    """Bits of a signed integer that holds both bounds."""
-    return max(high.bit_length(), (~low).bit_length()) + 1
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class CoreParams:
     taps: tables.Table
     pools: tables.Table
     address_width: int
-    epilogue: epilogue.EpilogueParams
+    epilogue: rounds.EpilogueParams
     sinks: SinkParams
     frame: FrameParams
     vector: vector.VectorParams
@@ -48,7 +44,7 @@ def core_params(geometry: ProgramGeometry) -> CoreParams:
     plan = geometry.plan
     stages = tables.Table(tables.stage_rows(geometry))
     taps = tables.Table(tables.tap_rows(geometry)[0])
-    pooled = [conv for conv in geometry.convs if conv.stage.pool is not None]
+    pooled = [conv for conv in geometry.stages if conv.pool is not None]
     fm_words, sm_words = memory_words(geometry)
     width = _address_width(geometry, fm_words, sm_words)
     bounds = [conv.acc_bounds for conv in geometry.convs]
@@ -57,19 +53,22 @@ def core_params(geometry: ProgramGeometry) -> CoreParams:
     sink = SinkParams(
         plan.lanes, plan.act_bits, vectors.sum_width, plan.p_in // plan.lanes,
         max(1, (fm_words - 1).bit_length()), max(1, (sm_words - 1).bit_length()),
-        max(conv.groups for conv in geometry.convs), sinks.threshold_rows(geometry),
+        max(conv.all_groups for conv in geometry.convs), sinks.threshold_rows(geometry),
     )  # fmt: skip
+    lanes = rounds.epilogue_params(geometry, acc)
     engines = {}
     for binary in (True, False):
         convs = geometry.engine(binary)
         if convs:
-            engines[binary] = _engine_params(geometry, convs, stages, taps, width, bool(pooled))
-    depths = [conv.stage.shape[2] * conv.groups for conv in pooled]
+            engines[binary] = _engine_params(
+                geometry, convs, stages, taps, width, bool(pooled), lanes.latency
+            )
+    depths = [conv.stage.shape[2] * conv.all_groups for conv in pooled]
     return CoreParams(
         geometry, stages, taps, tables.Table(tables.pool_rows(geometry)), width,
-        epilogue.epilogue_params(geometry, acc), sink, _frame_params(geometry), vectors,
+        lanes, sink, _frame_params(geometry), vectors,
         fm_words, sm_words, engines, bool(pooled),
-        max((conv.groups for conv in pooled), default=1), max(depths, default=1),
+        max((conv.all_groups for conv in pooled), default=1), max(depths, default=1),
     )  # fmt: skip
 
 
@@ -93,7 +92,8 @@ def _address_width(geometry: ProgramGeometry, fm_words: int, sm_words: int) -> i
     for conv in geometry.convs:
         words = conv.tiles_out * conv.steps_per_tile * conv.load_words
         extents += [words, conv.rows_in * conv.row_words, conv.cols_in * conv.values_per_tap]
-        extents += [conv.rows * conv.cols * conv.groups]
+        extents += [sm_words * conv.sign_banks] if conv.part.signs else []
+        extents += [conv.rows * conv.cols * conv.all_groups]
     for binary in (True, False):
         extents.append(
             sum(c.tiles_out * c.steps_per_tile * c.load_words for c in geometry.engine(binary))
@@ -125,14 +125,15 @@ def _frame_params(geometry: ProgramGeometry) -> FrameParams:
     zero = next(
         (conv.conv.zero_point for conv in geometry.convs if conv.from_frame), [0] * channels
     )
-    plan = geometry.plan
+    plan, size = geometry.plan, stem.transfer_bytes(channels)
     return FrameParams(
-        channels, rows, cols, plan.lanes, plan.line_words, tuple(int(z) for z in zero)
-    )
+        size, rows, cols * channels // size, plan.lanes, plan.line_words,
+        tuple(int(z) for z in zero[:size]),
+    )  # fmt: skip
 
 
 def _engine_params(
-    geometry, convs: list[ConvGeometry], stages, taps, width, pooled
+    geometry, convs: list[ConvGeometry], stages, taps, width, pooled, latency
 ) -> EngineParams:
     plan, binary = geometry.plan, convs[0].binary
     low = min(conv.acc_bounds[0] for conv in convs)
@@ -160,6 +161,7 @@ def _engine_params(
         sign_banks=plan.p_in // plan.lanes,
         address_width=width,
         pooled=pooled,
+        epilogue=latency,
         words=words,
         segment_words=max(weights.segment_words(conv) for conv in convs),
     )

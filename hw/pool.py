@@ -20,7 +20,7 @@ class MaxPool(wiring.Component):
     Windows of ``stride <= kernel <= stride + 1``: a position belongs to at most two windows, and
     where it does it closes one and reopens the other (tables in
     :func:`r2b.hw.descriptor.pool_rows`). One word per cycle, LATENCY cycles. A column's word must
-    not come again within 3 cycles (planner).
+    not come again in the next cycle (geometry).
 
     Parameters
     ----------

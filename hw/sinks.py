@@ -65,12 +65,13 @@ def threshold_rows(geometry: ProgramGeometry) -> tuple[int, ...]:
     plan = geometry.plan
     layout = threshold_layout(plan.lanes, plan.act_bits)
     rows = []
-    for conv in geometry.convs:
+    for conv in geometry.stages:
         sign = conv.stage.signs[0] if conv.stage.signs else None
-        for group in range(conv.groups):
-            channels = range(group * plan.lanes, min((group + 1) * plan.lanes, conv.channels_out))
+        theta = conv.chain.thetas[0] if sign else []
+        for group in range(conv.all_groups):
+            channels = range(group * plan.lanes, min((group + 1) * plan.lanes, conv.stage.shape[0]))
             value = (
-                [{"theta": int(sign.theta[c]), "flip": int(sign.flip[c])} for c in channels]
+                [{"theta": int(theta[c]), "flip": int(sign.flip[c])} for c in channels]
                 if sign
                 else []
             )

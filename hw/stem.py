@@ -13,14 +13,26 @@ PIXEL_BITS = 9
 """A pixel less its zero point, signed."""
 
 
+MOST_BYTES = 16
+"""Bytes per transfer of the frame stream at most."""
+
+
+def transfer_bytes(channels: int) -> int:
+    """Bytes per transfer: a pixel, or the largest equal part of it that MOST_BYTES allows."""
+    return max(n for n in range(1, MOST_BYTES + 1) if channels % n == 0)
+
+
 @dataclass(frozen=True)
 class FrameParams:
     """Shape of a frame and of the line buffer.
 
+    A pixel of many channels comes in several transfers. They lie in the line buffer as the pixels
+    of a wider frame of fewer channels would, and are counted as such.
+
     Parameters
     ----------
     channels, rows, cols : int
-        C, H, W.
+        Bytes per transfer, rows, transfers per row.
     lanes : int
         Bytes per line-buffer word.
     words : int
@@ -53,7 +65,7 @@ class FrameParams:
 
 
 def frame_stream(channels: int) -> stream.Signature:
-    """One pixel per transfer, channels interleaved, first channel in the lowest byte."""
+    """A pixel, or a part of one, per transfer; channels interleaved, the first one lowest."""
     return stream.Signature(data.StructLayout({"data": 8 * channels, "last": 1}))
 
 

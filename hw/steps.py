@@ -16,8 +16,10 @@ def step_layout(
 ) -> data.StructLayout:
     """A step: its weight word, the first pixel's input address, the pixels' rectangle."""
     field = dict(descriptor.members)
+    places = dict.fromkeys(("in_row", "in_col"), signed(address_width))
     return data.StructLayout(
-        {
+        (places if "filled" in field else {})
+        | {
             "weight": unsigned(address_width),
             "src": signed(address_width),
             "phase": range(max(2, lanes)),
@@ -169,12 +171,11 @@ class StepGenerator(wiring.Component):
         start = Mux(look_row, w.row, w.col)
         extent = Mux(look_row, w.rows, w.cols)
         width = max(len(w.row), len(w.col), len(tap.last)) + 1
-        look = Signal(
-            data.StructLayout(
-                {"offset": tap.shape()["offset"].shape, "clip": width, "count": width, "valid": 1}
-            ),
-            name="look",
-        )
+        fields = {"offset": tap.shape()["offset"].shape, "clip": width, "count": width, "valid": 1}
+        self.filled = "position" in tap.shape().members
+        if self.filled:
+            fields["position"] = tap.shape()["position"].shape
+        look = Signal(data.StructLayout(fields), name="look")
         stop, first, last = Signal(width), Signal(width), Signal(width)
         m.d.comb += [
             stop.eq(start + extent - 1),
@@ -185,6 +186,8 @@ class StepGenerator(wiring.Component):
             look.count.eq(last - first + 1),
             look.valid.eq(last >= first),
         ]
+        if self.filled:
+            m.d.comb += look.position.eq(tap.position)
         return look
 
     def _address(self, m: Module, rows, cols, tap_weight) -> None:
@@ -203,6 +206,11 @@ class StepGenerator(wiring.Component):
             o.tile_cols.eq(w.cols),
             o.index.eq(row_clip * w.cols + col_clip),
         ]
+        if self.filled:  # such taps are not clipped
+            m.d.sync += [
+                o.in_row.eq(w.in_row + rows.position),
+                o.in_col.eq(w.in_col + cols.position),
+            ]
 
     def _advance(self, m: Module, kc, kx, ky, first, weights, last_x) -> None:
         d, o = self.d, self.o

@@ -19,7 +19,7 @@ For step i of a stage, in cycles from the stage's first::
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry, Tile
@@ -77,12 +77,24 @@ class StageCycles:
 def predict(geometry: ProgramGeometry) -> list[StageCycles]:
     """Active cycles of every stage of a frame and of the head, which comes last."""
     params = core_params(geometry)
-    stages = [conv_cycles(conv, params) for conv in geometry.convs]
+    stages: list[StageCycles] = []
+    for number, conv in zip(geometry.numbers, geometry.convs, strict=True):
+        found = conv_cycles(conv, params)
+        stages.append(found if number == len(stages) else _then(stages.pop(), found))
     return [*stages, head_cycles(geometry.program.head, params.vector)]
 
 
+def _then(first: StageCycles, second: StageCycles) -> StageCycles:
+    """Two passes of a stage, one after the other."""
+    later = [replace(event, cycle=event.cycle + first.active) for event in second.events]
+    return replace(
+        first, active=first.active + second.active, issued=first.issued + second.issued,
+        drained=first.drained + second.drained, events=first.events + later,
+    )  # fmt: skip
+
+
 def conv_cycles(conv: ConvGeometry, params: CoreParams) -> StageCycles:
-    """Active cycles of a convolution stage."""
+    """Active cycles of a pass of a stage."""
     engine = params.engines[conv.binary]
     gate = gate_ready(conv.stage.gate, params.vector) if conv.stage.gate else 0
     return _run_stage(conv, engine, gate)

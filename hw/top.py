@@ -41,7 +41,7 @@ class Top(Elaboratable):
         Clock; reset, synchronous, active low.
     s_axis_*
         Frames: a pixel per transfer, channels interleaved, the first one in the lowest byte; TLAST
-        on the last pixel.
+        on the last pixel. A pixel of more than 16 channels takes several transfers, of equal size.
     s_axis_weights_*
         Only with streamed weights: a weight word per transfer, filled up to whole bytes; TLAST on
         the last word of a frame's weights.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -17,7 +17,7 @@ from r2b.hw.epilogue import gate_layout
 from r2b.hw.memory import registered_read, rom
 from r2b.hw.popcount import IntegerDot
 from r2b.hw.vector_tables import VectorTables
-from r2b.ir.arith import SIGMOID_BITS, SIGMOID_ENTRIES, bounds, sigmoid_table
+from r2b.ir.arith import SIGMOID_BITS, SIGMOID_ENTRIES, bounds, gate_table
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
 
 ACC_BITS = 32
@@ -303,13 +303,16 @@ class VectorUnit(wiring.Component):
     # --- slopes ----------------------------------------------------------------------------
 
     def _slopes(self, m: Module, job, argument, valid) -> None:
-        """Sigmoid table, then two products per output, written to the slope memory."""
+        """The gate's function, then two products per output, written to the slope memory."""
         p = self.params
         half = SIGMOID_ENTRIES // 2
-        table = rom(m, "sigmoid", unsigned(SIGMOID_BITS), sigmoid_table().tolist())
+        functions = p.tables.functions
+        entries = [entry for name in functions for entry in gate_table(name).tolist()]
+        table = rom(m, "gate_table", unsigned(SIGMOID_BITS), entries)
         index = Signal(range(SIGMOID_ENTRIES))
         m.d.comb += index.eq(_saturate(m, argument, -half, half - 1) + half)
-        value = registered_read(m, table, index, "sigmoid_q")
+        place = index if len(functions) == 1 else Cat(index, job.function)
+        value = registered_read(m, table, place, "gate_table_q")
         rows = rom(m, "slopes", p.tables.slopes.layout, p.tables.slopes.content)
         stages = _pipe(m, valid, 2, "slope_valid")
         constants = self._counted(m, rows, valid, "slope_row")

@@ -17,6 +17,7 @@ class VectorTables:
 
     ``jobs``: one row per gated stage and one for the head; ``means``, ``dense`` and ``slopes``: per
     channel, neuron, output; ``weights``: words of ``macs`` int8 weights. All in order of use.
+    ``functions``: of the gates, each once; a job names its one where there are several.
     """
 
     jobs: Table
@@ -24,15 +25,17 @@ class VectorTables:
     dense: Table
     slopes: Table
     weights: tuple[int, ...]
+    functions: tuple[str, ...]
 
 
 def vector_tables(program: Program, macs: int) -> VectorTables:
     """Tables for every gate in order of its stage, then the head."""
     gates = [stage.gate for stage in program.stages if stage.gate is not None]
+    functions = tuple(sorted({gate.function for gate in gates})) or ("sigmoid",)
     jobs, means, dense, slopes = [], [], [], []
     weights: list[int] = []
     for gate in gates:
-        jobs.append(_job(gate.mean, macs, gate))
+        jobs.append(_job(gate.mean, macs, gate) | _choice(functions, gate))
         means += _mean_rows(gate.mean)
         for layer in (gate.hidden, gate.out):
             dense += _dense_rows(layer.multiplier, layer.offset + (1 << (layer.shift - 1)))
@@ -41,12 +44,20 @@ def vector_tables(program: Program, macs: int) -> VectorTables:
             {"gp": int(p), "gn": int(n)} for p, n in zip(gate.slope_p, gate.slope_n, strict=True)
         ]
     head = program.head
-    jobs.append(_job(head.mean, macs, None, head))
+    jobs.append(_job(head.mean, macs, None, head) | _choice(functions, None))
     means += _mean_rows(head.mean)
     dense += _dense_rows(np.zeros_like(head.bias), head.bias)
     weights += _weight_words(head.weight, macs)
     return VectorTables(Table(jobs), Table(means), Table(dense),
-                        Table(slopes or [{"gp": 0, "gn": 0}]), tuple(weights))  # fmt: skip
+                        Table(slopes or [{"gp": 0, "gn": 0}]), tuple(weights),
+                        functions)  # fmt: skip
+
+
+def _choice(functions: tuple[str, ...], gate: Gate | None) -> dict[str, int]:
+    """Which table a job looks up, where there are several."""
+    if len(functions) == 1:
+        return {}
+    return {"function": functions.index(gate.function) if gate else 0}
 
 
 def _job(

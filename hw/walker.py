@@ -11,8 +11,10 @@ def tile_layout(descriptor: data.StructLayout, lanes: int, address_width: int) -
     """Where a tile is: outputs, channel tile, and offsets into every memory it touches."""
     field = dict(descriptor.members)
     address = signed(address_width)
+    places = {"in_row": address, "in_col": address} if "filled" in field else {}
     return data.StructLayout(
-        {
+        places
+        | {
             "row": field["rows"],
             "col": field["cols"],
             "rows": field["tile_rows"],
@@ -70,21 +72,20 @@ class TileWalker(wiring.Component):
             n: Signal(self.layout[n].shape, name=f"seg_{n}")
             for n in ("src", "phase", "byte", "fm", "sm")
         }
-        position = Signal(
-            data.StructLayout(
-                {n: self.layout[n].shape for n in ("row", "col", "ko", "need", "free", "weight")}
-            )
-        )
+        kept = ["row", "col", "ko", "need", "free", "weight"]
+        self.filled = "filled" in d.shape().members
+        if self.filled:
+            kept += ["in_row", "in_col"]
+        position = Signal(data.StructLayout({n: self.layout[n].shape for n in kept}))
         last_col = position.col + d.tile_cols >= d.cols
         last_row = position.row + d.tile_rows >= d.rows
         last_ko = position.ko == d.last_ko
-        m.d.comb += [o[n].eq(position[n]) for n in ("row", "col", "ko", "need", "free", "weight")]
+        m.d.comb += [o[n].eq(position[n]) for n in kept]
         m.d.comb += [
             o.rows.eq(Mux(last_row, d.rows - position.row, d.tile_rows)),
             o.cols.eq(Mux(last_col, d.cols - position.col, d.tile_cols)),
             o.last_pixels.eq(last_row & last_col),
             o.last.eq(last_row & last_col & last_ko),
-            o.src.eq(self.band["src"] + self.seg["src"]),
             o.phase.eq(self.seg["phase"]),
             o.byte.eq(self.seg["byte"]),
             o.fm.eq(self.band["fm"] + self.seg["fm"]),
@@ -92,6 +93,7 @@ class TileWalker(wiring.Component):
         ]
         next_pixel = Signal()
         next_ko = Signal()
+        self._source(m, next_ko, last_ko)
         m.d.comb += [
             next_pixel.eq(self.step & (~d.pixel_outer | last_ko)),
             next_ko.eq(self.step & (d.pixel_outer | (last_row & last_col))),
@@ -111,6 +113,18 @@ class TileWalker(wiring.Component):
             m.d.sync += [position.ko.eq(0), position.weight.eq(d.weight_base)]
         return m
 
+    def _source(self, m: Module, next_ko, last_ko) -> None:
+        """Where the tile's first output reads; some channel tiles read channels of their own."""
+        d, src = self.d, self.band["src"] + self.seg["src"]
+        if "ko_src" in d.shape().members:
+            channels = Signal(unsigned(self.address_width), name="ko_src")
+            with m.If(next_ko):
+                m.d.sync += channels.eq(Mux(last_ko, 0, channels + d.ko_src))
+            with m.If(self.start):
+                m.d.sync += channels.eq(0)
+            src = src + channels
+        m.d.comb += self.o.src.eq(src)
+
     def _reset_segment(self, m: Module, position) -> None:
         d = self.d
         m.d.sync += [
@@ -121,11 +135,15 @@ class TileWalker(wiring.Component):
             self.seg["fm"].eq(0),
             self.seg["sm"].eq(0),
         ]
+        if self.filled:
+            m.d.sync += position.in_col.eq(0)
 
     def _reset_pixel(self, m: Module, position) -> None:
         self._reset_segment(m, position)
         m.d.sync += [position.row.eq(0), *(register.eq(0) for register in self.band.values())]
         m.d.sync += [position.need.eq(self.d.need_first), position.free.eq(self.d.free_first)]
+        if self.filled:
+            m.d.sync += position.in_row.eq(0)
 
     def _next_band(self, m: Module, position) -> None:
         d = self.d
@@ -138,6 +156,8 @@ class TileWalker(wiring.Component):
             self.band["fm"].eq(self.band["fm"] + d.fm_band),
             self.band["sm"].eq(self.band["sm"] + d.sm_band),
         ]
+        if self.filled:
+            m.d.sync += position.in_row.eq(position.in_row + d.band_step)
 
     def _next_segment(self, m: Module, position) -> None:
         d = self.d
@@ -152,3 +172,5 @@ class TileWalker(wiring.Component):
             self.seg["fm"].eq(self.seg["fm"] + d.fm_seg),
             self.seg["sm"].eq(self.seg["sm"] + d.sm_seg),
         ]
+        if self.filled:
+            m.d.sync += position.in_col.eq(position.in_col + d.seg_step)

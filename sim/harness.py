@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.plan import Plan
+from r2b.hw.stem import transfer_bytes
 from r2b.hw.weights import stream_words
 from r2b.ir.errors import OutputError, ToolError, UserError
 from r2b.ir.program import Program, ProgramError
@@ -74,10 +75,11 @@ class Streams:
         return cls(shape, program.num_classes, names, tuple(words), plan.weight_word)
 
     def beats(self, frames: Frames) -> npt.NDArray[np.uint8]:
-        """uint8 [N, pixels, C]: one pixel per transfer, first channel in the lowest byte."""
-        count, channels, rows, cols = frames.shape
+        """uint8 [N, transfers, bytes]: a pixel per transfer, or a part of one where it has many
+        channels; the first channel in the lowest byte.
+        """
         pixels = np.ascontiguousarray(frames.transpose(0, 2, 3, 1))
-        return pixels.reshape(count, rows * cols, channels)
+        return pixels.reshape(len(frames), -1, transfer_bytes(frames.shape[1]))
 
     def word_bytes(self) -> npt.NDArray[np.uint8]:
         """uint8 [words, bytes], lowest byte first."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from r2b.hw.geometry import ConvGeometry, Tile, ceil_div, source_shape
+from r2b.hw.geometry import ConvGeometry, Tile, ceil_div
+from r2b.hw.passes import passes_of, signs_of, tensors_of
 from r2b.hw.plan import Plan
-from r2b.ir.program import BinaryConv, Program, RealConv, Skip, Stage
+from r2b.ir.program import Multiply, Program, Skip, Stage
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,29 @@ def _first_fit(value: Lifetime, placed: list[tuple[Lifetime, int]]) -> int:
     return base
 
 
-def tensor_readers(stage: Stage) -> list[str]:
+def skips_of(stage: Stage) -> list[str]:
+    """Fixed tensors that a stage's epilogue adds."""
+    return [step.source for step in stage.epilogue if isinstance(step, Skip)]
+
+
+def tensor_readers(program: Program, stage: Stage) -> list[str]:
     """Fixed tensors a stage reads."""
-    names = [step.source for step in stage.epilogue if isinstance(step, Skip)]
-    conv = stage.contraction
-    if isinstance(conv, RealConv) and conv.source != "frame":
-        names.append(conv.source)
-    return names
+    factors = [step.source for step in stage.epilogue if isinstance(step, Multiply)]
+    return [*skips_of(stage), *tensors_of(program, stage.contraction), *factors]
 
 
 def map_tensors(program: Program, plan: Plan) -> tuple[dict[str, int], tuple[str, ...]]:
     """Feature-memory bases, and the stages that must run pixel tile > output-channel tile.
 
     A skip add overwrites its source where that is read for the last time: each address is read
-    before it is written, once. A real convolution overwrites its source where
-    :func:`writes_follow_reads` proves it.
+    before it is written, once; pooled values go elsewhere. A real convolution overwrites its source
+    where :func:`writes_follow_reads` proves it.
     """
-    last = {name: index for index, s in enumerate(program.stages) for name in tensor_readers(s)}
+    last = {
+        name: index
+        for index, stage in enumerate(program.stages)
+        for name in tensor_readers(program, stage)
+    }
     values, shared = [], {}
     outer: list[str] = []
     for index, stage in enumerate(program.stages):
@@ -74,10 +81,14 @@ def map_tensors(program: Program, plan: Plan) -> tuple[dict[str, int], tuple[str
         channels, rows, cols = stage.shape
         words = ceil_div(channels, plan.lanes) * rows * cols
         values.append(Lifetime(stage.tensor, words, index, last.get(stage.tensor, index)))
-        for name in tensor_readers(stage):
-            if last[name] != index or shared.get(stage.tensor):
+        sources, skips = tensors_of(program, stage.contraction), skips_of(stage)
+        names = tensor_readers(program, stage)
+        for name in names:
+            if last[name] != index or shared.get(stage.tensor) or stage.pool is not None:
                 continue
-            if isinstance(stage.contraction, BinaryConv):
+            if names.count(name) > 1 or name not in (*sources, *skips):
+                continue
+            if name in skips:
                 shared[stage.tensor] = name
             elif words <= _words(program, name, plan) and _provable(program, stage, plan):
                 shared[stage.tensor] = name
@@ -91,8 +102,11 @@ def _words(program: Program, name: str, plan: Plan) -> int:
 
 
 def _provable(program: Program, stage: Stage, plan: Plan) -> bool:
+    parts = passes_of(program, stage)
+    if len(parts) > 1 or parts[0].pool is not None:
+        return False
     outer = Plan(**{**vars(plan), "pixel_outer": (stage.name,)})
-    return writes_follow_reads(ConvGeometry(stage, source_shape(program, stage), outer))
+    return writes_follow_reads(ConvGeometry(stage, parts[0], outer))
 
 
 def writes_follow_reads(conv: ConvGeometry) -> bool:
@@ -128,15 +142,15 @@ def _first_read(conv: ConvGeometry, tile: Tile) -> int:
     stride, pad = conv.window.stride, conv.window.padding
     row = max(0, tile.row * stride[0] - pad[0])
     col = max(0, tile.col * stride[1] - pad[1])
-    return row * conv.row_words + col * conv.depth
+    return row * conv.row_words + col * conv.words
 
 
 def map_signs(program: Program, plan: Plan) -> dict[str, int]:
     """Sign-memory bases by lifetime; a stage's source and result never share a word."""
     last = {
-        stage.contraction.source: index
+        name: index
         for index, stage in enumerate(program.stages)
-        if isinstance(stage.contraction, BinaryConv)
+        for name in signs_of(program, stage.contraction)
     }
     values = []
     for index, stage in enumerate(program.stages):

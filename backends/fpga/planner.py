@@ -9,9 +9,11 @@ from math import gcd
 from r2b.backends.fpga.devices import Device, device
 from r2b.backends.fpga.memory_map import map_signs, map_tensors
 from r2b.hw.geometry import ProgramGeometry, ceil_div
+from r2b.hw.passes import FRAME, passes_of
 from r2b.hw.plan import Plan
+from r2b.hw.support import check_supported
 from r2b.ir.errors import PlanError
-from r2b.ir.program import Program, RealConv
+from r2b.ir.program import Program
 
 LUT_LIMIT = 0.7
 DSP_LIMIT = 0.6
@@ -43,6 +45,7 @@ def make_plan(
     Without ``parallelism`` the largest powers of two up to 64 x 64 whose estimated LUTs fit; block
     RAM and DSPs are not compared with the device's. Raises PlanError where a change is illegal.
     """
+    check_supported(program)  # names what is not built before anything is chosen for it
     target = device(device_name)
     p_in, p_out = parallelism or default_parallelism(target)
     if max(p_in, p_out) > LARGEST_LEGAL:
@@ -50,7 +53,7 @@ def make_plan(
             f"an array of {p_in}x{p_out} is beyond what r2b builds ({LARGEST_LEGAL} each way); "
             "choose a smaller --parallelism"
         )
-    lanes = changes.get("lanes") or _lanes(p_in, p_out)
+    lanes = changes.get("lanes") or _lanes(program, p_in, p_out)
     mac_out = changes.get("mac_out") or _mac_out(lanes, target)
     streamed = changes.get("weights") == "stream"
     bus = changes.get("weight_word") or (64 if streamed else _word(p_in * p_out, 16))
@@ -78,7 +81,8 @@ def make_plan(
 
 def with_memory_map(program: Program, plan: Plan) -> Plan:
     """The Plan with its memory map and loop orders; checks that the generator builds it."""
-    ProgramGeometry(program, plan)  # names what it does not build before anything is placed
+    check_supported(program)
+    ProgramGeometry(program, plan)
     tensors, outer = map_tensors(program, plan)
     plan = replace(plan, tensors=tensors, signs=map_signs(program, plan), pixel_outer=outer)
     if plan.weights == "stream" and plan.weight_word != plan.mac_weight_word:
@@ -104,10 +108,14 @@ def estimate_luts(p_in: int, p_out: int, target: Device) -> float:
     return p_out * (2.0 * p_in + 36) + 10_000
 
 
-def _lanes(p_in: int, p_out: int) -> int:
-    """Largest common divisor up to what keeps the array busy (P / 576), at least 4."""
+def _lanes(program: Program, p_in: int, p_out: int) -> int:
+    """Largest common divisor up to what keeps the array busy (P / 576), at least 4.
+
+    It divides the channels at which passes of a stage begin, too.
+    """
     wanted = max(4, 1 << max(0, (ceil_div(p_in * p_out, 576) - 1).bit_length()))
-    common = gcd(p_in, p_out)
+    parts = (part for stage in program.stages for part in passes_of(program, stage))
+    common = gcd(p_in, p_out, *(part.first_channel for part in parts))
     return max(n for n in range(1, wanted + 1) if common % n == 0)
 
 
@@ -125,8 +133,8 @@ def _word(bits: int, loads: int) -> int:
 def _line_words(program: Program, lanes: int, depth: int) -> int:
     """Line-buffer words: three rows of tiles and the kernel, or the whole frame if that is less."""
     channels, rows, cols = program.input_shape
-    stem = next(s.contraction for s in program.stages if isinstance(s.contraction, RealConv))
-    window = stem.window
+    convs = (part.conv for stage in program.stages for part in passes_of(program, stage))
+    window = next(conv.window for conv in convs if conv.source == FRAME)
     tile_rows = max(1, depth // window.output_size(rows, cols)[1])
     extent = window.dilation[0] * (window.kernel[0] - 1) + 1
     needed = min(rows, extent + (3 * tile_rows - 1) * window.stride[0])

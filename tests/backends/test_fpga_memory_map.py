@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -13,14 +14,17 @@ from r2b.backends.fpga.memory_map import (
     map_signs,
     map_tensors,
     place,
+    skips_of,
     tensor_readers,
     writes_follow_reads,
 )
 from r2b.backends.fpga.planner import make_plan
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry, ceil_div
+from r2b.hw.passes import signs_of
 from r2b.ir.program import BinaryConv, Program, Window
 from tests.hw.components.cases import Layer, make_geometry, tile_steps
 from tests.hw.components.strategies import layers
+from tests.hw.families import FAMILIES
 from tests.hw.programs import random_program
 
 # ---------------------------------------------------------------------------------------- place
@@ -140,17 +144,22 @@ def tensor_words(program: Program, name: str, lanes: int) -> int:
     return ceil_div(channels, lanes) * rows * cols
 
 
+PROGRAMS = {f"random{seed}": partial(random_program, seed) for seed in range(6)} | {
+    name: partial(family, 1) for name, family in FAMILIES.items()
+}
+
+
 @pytest.mark.parametrize("plan_name", PLANS)
-@pytest.mark.parametrize("seed", range(6))
-def test_tensors_replayed(seed, plan_name):
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_tensors_replayed(name, plan_name):
     """Whoever reads a word finds the tensor he means there, stage after stage."""
-    program = random_program(seed)
+    program = PROGRAMS[name]()
     plan = make_plan(program, **PLANS[plan_name])
     geometry = ProgramGeometry(program, plan)
     owner: dict[int, str] = {}
-    for conv in geometry.convs:
+    for conv in geometry.stages:
         stage = conv.stage
-        for name in tensor_readers(stage):
+        for name in tensor_readers(program, stage):
             base = plan.tensors[name]
             words = range(base, base + tensor_words(program, name, plan.lanes))
             assert {owner.get(word) for word in words} == {name}, f"{stage.name} reads {name}"
@@ -158,29 +167,34 @@ def test_tensors_replayed(seed, plan_name):
             continue
         base = plan.tensors[stage.tensor]
         written = set(range(base, base + tensor_words(program, stage.tensor, plan.lanes)))
-        for name in tensor_readers(stage):
+        for name in tensor_readers(program, stage):
             source = plan.tensors[name]
             read = set(range(source, source + tensor_words(program, name, plan.lanes)))
             if written & read:
                 assert base == source
-                if not isinstance(stage.contraction, BinaryConv):
+                assert conv.part.last
+                assert conv.pool is None
+                if name not in skips_of(stage):
                     assert stage.name in plan.pixel_outer
                     assert safe(conv)
+                else:  # each address is read once, by whom it is written
+                    assert tensor_readers(program, stage).count(name) == 1
         owner |= dict.fromkeys(written, stage.tensor)
 
 
 @pytest.mark.parametrize("plan_name", PLANS)
-@pytest.mark.parametrize("seed", range(6))
-def test_signs_replayed(seed, plan_name):
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_signs_replayed(name, plan_name):
     """The same for sign maps, which are never in place."""
-    program = random_program(seed)
+    program = PROGRAMS[name]()
     plan = make_plan(program, **PLANS[plan_name])
     owner: dict[int, str] = {}
     for stage in program.stages:
         reads: set[int] = set()
-        if isinstance(stage.contraction, BinaryConv):
-            reads = sign_words(program, plan, stage.contraction.source)
-            assert {owner.get(word) for word in reads} == {stage.contraction.source}
+        for source in signs_of(program, stage.contraction):
+            words = sign_words(program, plan, source)
+            assert {owner.get(word) for word in words} == {source}
+            reads |= words
         for sink in stage.signs:
             written = sign_words(program, plan, sink.name)
             assert not written & reads
@@ -201,6 +215,6 @@ def test_skip_adds_are_in_place():
     tensors, _ = map_tensors(program, plan)
     assert map_signs(program, plan) == plan.signs
     blocks = [s for s in program.stages if isinstance(s.contraction, BinaryConv) and s.tensor]
-    shared = [s for s in blocks if tensors[s.tensor] == tensors[tensor_readers(s)[0]]]
+    shared = [s for s in blocks if tensors[s.tensor] == tensors[tensor_readers(program, s)[0]]]
     assert blocks
     assert shared == blocks

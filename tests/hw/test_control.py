@@ -15,7 +15,7 @@ from tests.hw.components.strategies import networks
 from tests.hw.components.table import BENCHES, control, mixed
 
 
-@pytest.mark.parametrize("name", ["control_binary", "control_real"])
+@pytest.mark.parametrize("name", ["control_binary", "control_real", "control_filled"])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_mixed_network(name, frozen):
     """Gated, static, pooled, strided, dilated stages; frames that arrive slowly."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r2b.hw.epilogue import Epilogue, affine_of
+from r2b.hw.epilogue import Epilogue
 from r2b.ir import kernels
 from r2b.ir.arith import bounds
 from r2b.ir.kernels import Trace
@@ -13,13 +13,13 @@ from r2b.ir.program import Skip
 from tests.hw.components import drivers
 from tests.hw.components.benches import Bench, simulate
 from tests.hw.components.cases import Layer, make_geometry, make_params
-from tests.hw.components.table import epilogue, mixed, pooling
+from tests.hw.components.table import chained, epilogue, mixed, pooling
 
 
-@pytest.mark.parametrize("network", [mixed, pooling])
+@pytest.mark.parametrize("network", [mixed, pooling, chained])
 @pytest.mark.parametrize("seed", range(3))
 def test_epilogue(network, seed):
-    """Gated and static steps, knots, shifts, skips, saturation, surplus lanes, gaps."""
+    """Gated and static steps, knots, shifts, skips, saturation, surplus lanes, gaps, two rounds."""
     core = network()
     dut = epilogue(core)
     simulate(Bench(dut, drivers.drive_epilogue(dut, core, seed)))
@@ -50,17 +50,20 @@ def test_compute_equals_the_kernels(skip):
     added = trace.tensors["skip0"] if any(isinstance(s, Skip) for s in stage.epilogue) else 0
     pixels = np.moveaxis(acc, 1, -1)
     added = np.moveaxis(added, 1, -1) if skip else 0
-    found = Epilogue.compute(pixels, affine_of(stage), added, *bounds(9))
+    found = Epilogue.compute(pixels, geometry.convs[0].chain.rounds[0].product, added, *bounds(9))
     np.testing.assert_array_equal(np.moveaxis(found, -1, 1), trace.tensors["t0"])
 
 
-def test_widths_hold_every_sum():
+@pytest.mark.parametrize("part", [0, 1])
+def test_widths_hold_every_sum(part):
     """``acc * M + B`` with the rounding half, for every constant and both ends of ``acc``."""
-    p = make_params([Layer(), Layer(gated=True), Layer("real", (5, 4, 4))], seed=9).epilogue
+    layers = [Layer(chain="ASAL", skip=True), Layer(gated=True), Layer("real", (5, 4, 4))]
+    core = make_params(layers, seed=9)
+    p = core.epilogue.rounds[part]
     low, high = bounds(p.sum_width)
     layout = p.layout
     for row in p.rows:
         for lane in layout.from_bits(row):
-            for acc in bounds(p.acc_width):
+            for acc in bounds(p.operand_width):
                 for m, b in ((lane["m0"], lane["b0"]), (lane["m1"], lane["b1"])):
                     assert low <= acc * m + b <= high

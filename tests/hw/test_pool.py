@@ -37,6 +37,15 @@ def test_pool(window, size):
     simulate(Bench(dut, drivers.drive_pool(dut, core, size[0])))
 
 
+@pytest.mark.parametrize("channels", [1, 7])
+def test_two_columns(channels):
+    """A pooled column comes again as soon as it may."""
+    point, window = Window((1, 1)), Window((2, 2), (2, 2))
+    core = make_params([Layer("binary", (3, 6, 2), channels, point, pool=window)], tile_pixels=4)
+    dut = max_pool(core)
+    simulate(Bench(dut, drivers.drive_pool(dut, core, channels)))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_stages_one_after_another(seed):
     """Nothing of a stage's maxima is left for the next one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r2b.hw.stem import FrameInput, FrameParams
+from r2b.hw.stem import FrameInput, FrameParams, transfer_bytes
 from tests.hw.components.benches import Bench, StreamPorts, simulate
 
 LENGTHS = {
@@ -130,3 +130,11 @@ def test_started_is_low_after_release():
         assert outputs["started"]
 
     simulate(Bench(StreamPorts(FrameInput(params, 8)), play()))
+
+
+@pytest.mark.parametrize(
+    ("channels", "size"), [(1, 1), (3, 3), (16, 16), (17, 1), (36, 12), (784, 16), (96, 16)]
+)
+def test_transfer_bytes(channels, size):
+    """A pixel, or the largest equal part of it that fits 16 bytes."""
+    assert transfer_bytes(channels) == size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from amaranth.hdl import Shape
@@ -59,6 +59,9 @@ class Layer:
         Pixel tile > output-channel tile.
     low : int or None
         Lower bound of its values; None is the smallest one.
+    chain : str
+        Its steps, instead of affine, skip, saturate: ``A``, ``S``, ``L``; ``H`` saturates to half
+        the range.
     """
 
     kind: str = "binary"
@@ -67,6 +70,7 @@ class Layer:
     window: Window = SAME
     presum: Window | None = None
     pool: Window | None = None
+    fill: int = 0
     outer: bool = False
     gated: bool = False
     skip: bool = False
@@ -74,6 +78,7 @@ class Layer:
     sign: bool = True
     sums: bool = True
     low: int | None = None
+    chain: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -142,10 +147,17 @@ def _spread(shapes: dict[str, tuple[int, int, int]], lanes: int) -> dict[str, in
 def make_stage(rng: np.random.Generator, index: int, layer: Layer, act_bits: int) -> Stage:
     """A stage with random weights, steps and thresholds."""
     low, high = bounds(act_bits)
-    steps: list[Step] = [_affine(rng, layer)]
-    if layer.skip:
-        steps.append(Skip(f"skip{index}"))
-    steps.append(Saturate(low if layer.low is None else layer.low, high))
+    steps: list[Step] = []
+    for letter in layer.chain or ("ASL" if layer.skip else "AL"):
+        if letter == "A":
+            later = any(isinstance(step, Affine) for step in steps)
+            steps.append(_affine(rng, replace(layer, gated=layer.gated and not later)))
+        elif letter == "S":
+            steps.append(Skip(f"skip{index}"))
+        elif letter == "H":
+            steps.append(Saturate(low // 2, high // 2))
+        else:
+            steps.append(Saturate(low if layer.low is None else layer.low, high))
     theta = rng.integers(low, high + 1, layer.channels)
     sink = SignSink(f"s{index}", theta, rng.integers(0, 2, layer.channels).astype(bool))
     return Stage(
@@ -165,7 +177,8 @@ def make_stage(rng: np.random.Generator, index: int, layer: Layer, act_bits: int
 def _contraction(rng: np.random.Generator, index: int, layer: Layer):
     shape = (layer.channels, layer.source[0], *layer.window.kernel)
     if layer.kind == "binary":
-        return BinaryConv(f"in{index}", rng.integers(0, 2, shape).astype(np.uint8), layer.window)
+        weight = rng.integers(0, 2, shape).astype(np.uint8)
+        return BinaryConv(f"in{index}", weight, layer.window, padding_value=layer.fill)
     frame = layer.kind == "frame"
     # all layers that read the frame have the same zero point
     zero = np.arange(layer.source[0]) * 40 + 90 if frame else np.zeros(layer.source[0], np.int64)
@@ -228,6 +241,7 @@ class Pixel:
     src: int
     phase: int
     byte: int
+    outside: int = 0
 
 
 @dataclass(frozen=True)
@@ -256,7 +270,8 @@ def source_base(conv: ConvGeometry) -> int:
 def tile_steps(conv: ConvGeometry, tile: Tile) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
     """Per weight word in order: its place in the tile, and (output row, output column, input row).
 
-    Straight from the definition of a convolution; taps outside the image give nothing.
+    Straight from the definition of a convolution; taps outside the image give nothing, or are
+    there with the others where they meet -1 or 1.
     """
     window = conv.window
     tap_cols = 1 if conv.from_frame else window.kernel[1]
@@ -268,7 +283,7 @@ def tile_steps(conv: ConvGeometry, tile: Tile) -> Iterator[tuple[int, list[tuple
                     iy = y * window.stride[0] - window.padding[0] + ky * window.dilation[0]
                     ix = x * window.stride[1] - window.padding[1] + kx * window.dilation[1]
                     inside = conv.from_frame or 0 <= ix < conv.cols_in
-                    if 0 <= iy < conv.rows_in and inside:
+                    if (0 <= iy < conv.rows_in and inside) or conv.fill:
                         found.append((y, x, iy, ix))
             if found:
                 tap = 0 if conv.presum is not None else ky * tap_cols + kx
@@ -290,9 +305,11 @@ def expected_pixels(conv: ConvGeometry, bank: int = 0) -> list[Pixel]:
                     word, phase = divmod(byte, conv.lanes_in)
                     src = iy * conv.row_words + word
                 last = kc == conv.depth - 1
+                inside = conv.from_frame or (0 <= iy < conv.rows_in and 0 <= ix < conv.cols_in)
                 pixels.append(
                     Pixel(place == 0, index not in touched, (number + bank) % 2, index,
-                          conv.last_lanes if last else conv.lanes_in, src, phase, byte)
+                          conv.last_lanes if last else conv.lanes_in, src, phase, byte,
+                          outside=not inside)
                 )  # fmt: skip
                 touched.add(index)
     return pixels
@@ -316,7 +333,9 @@ def expected_requests(conv: ConvGeometry, bank: int = 0) -> list[Request]:
     for number, (ko, tile) in enumerate(conv.tiles()):
         for index in range(tile.pixels):
             row, col = tile.row + index // tile.cols, tile.col + index % tile.cols
-            place = 0 if conv.stage.pool is not None else row * conv.cols + col
+            pixel = row * conv.cols + col
+            place = 0 if conv.stage.pool is not None else pixel
+            skipped = pixel if any(isinstance(s, Skip) for s in conv.stage.epilogue) else place
             for group in range(conv.tile_groups(ko)):
                 channel = ko * per_tile + group
                 requests.append(
@@ -325,7 +344,7 @@ def expected_requests(conv: ConvGeometry, bank: int = 0) -> list[Request]:
                         index=index,
                         group=group,
                         channel=channel,
-                        fm=place * conv.groups + channel,
+                        fm=skipped * conv.groups + channel,
                         sm=place * sign_words + channel // banks,
                         sm_bank=channel % banks,
                         row=row,

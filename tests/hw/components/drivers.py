@@ -15,9 +15,10 @@ from r2b.hw.geometry import ConvGeometry
 from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
 from r2b.hw.popcount import BipolarDot, IntegerDot
+from r2b.hw.rounds import signed_width
 from r2b.hw.sinks import Sinks
 from r2b.ir.arith import bounds
-from r2b.ir.program import MULTIPLIER_BITS, Affine, Saturate, Skip
+from r2b.ir.program import MULTIPLIER_BITS, Affine, Skip
 from tests.hw.components.cases import Request, expected_requests
 
 GAP = 0.3
@@ -244,9 +245,6 @@ class EpilogueModel:
 
     def __init__(self, conv: ConvGeometry, lanes: int, gates: np.ndarray) -> None:
         self.conv, self.lanes, self.gates = conv, lanes, gates
-        self.step = next(s for s in conv.stage.epilogue if isinstance(s, Affine))
-        self.limit = next(s for s in conv.stage.epilogue if isinstance(s, Saturate))
-        self.skip = any(isinstance(s, Skip) for s in conv.stage.epilogue)
 
     def values(self, request: Request, acc: list[int], skip: list[int]) -> list[int | None]:
         """What the lanes must hold; None where there is no channel."""
@@ -255,21 +253,30 @@ class EpilogueModel:
 
     def knot(self, request: Request, lane: int) -> int:
         """Where a lane's slope changes."""
-        channel = request.channel * self.lanes + lane
-        return int(self.step.knot[channel]) if channel < self.conv.channels_out else 0
+        channel, step = request.channel * self.lanes + lane, self.conv.stage.epilogue[0]
+        known = isinstance(step, Affine) and channel < self.conv.channels_out
+        return int(step.knot[channel]) if known else 0
 
     def _value(self, channel: int, acc: int, skip: int) -> int | None:
-        step = self.step
         if channel >= self.conv.channels_out:
             return None
+        value = acc
+        for step in self.conv.stage.epilogue:
+            if isinstance(step, Affine):
+                value = self._affine(step, channel, value)
+            elif isinstance(step, Skip):
+                value += skip
+            else:
+                value = min(max(value, step.low), step.high)
+        return value
+
+    def _affine(self, step: Affine, channel: int, value: int) -> int:
         if step.gated:
-            factor, offset = int(self.gates[int(acc >= 0), channel]), 0
+            factor, offset = int(self.gates[int(value >= 0), channel]), 0
         else:
-            side = int(acc >= int(step.knot[channel]))
+            side = int(value >= int(step.knot[channel]))
             factor, offset = int(step.multiplier[side, channel]), int(step.offset[side, channel])
-        value = (acc * factor + offset + (1 << (step.shift - 1))) >> step.shift
-        value += skip if self.skip else 0
-        return min(max(value, self.limit.low), self.limit.high)
+        return (value * factor + offset + (1 << (step.shift - 1))) >> step.shift
 
 
 def drive_epilogue(dut: Epilogue, core: CoreParams, seed: int):
@@ -280,7 +287,8 @@ def drive_epilogue(dut: Epilogue, core: CoreParams, seed: int):
         gates = signed_values(rng, MULTIPLIER_BITS, (2, conv.groups * lanes))
         skips = signed_values(rng, p.value_width, (core.fm_words, lanes))
         requests = schedule(rng, expected_requests(conv))
-        width = p.acc_width if rng.random() < 0.5 else 10  # small sums do not saturate
+        # sums a stage can have; small ones do not saturate
+        width = signed_width(*conv.acc_bounds) - 1 if rng.random() < 0.5 else 5
         model = EpilogueModel(conv, lanes, gates)
         sums = signed_values(rng, width, (max(requests) + 1, lanes)).tolist()
         for cycle, request in requests.items():
@@ -288,7 +296,7 @@ def drive_epilogue(dut: Epilogue, core: CoreParams, seed: int):
                 sums[cycle] = [model.knot(request, i) + int(rng.integers(-1, 2))
                                for i in range(lanes)]  # fmt: skip
         gate_at, skip_at = 0, [0, 0]
-        for cycle in range(max(requests) + epilogue.LATENCY + 1):
+        for cycle in range(max(requests) + p.latency + 1):
             request = requests.get(cycle)
             inputs = {"d": row, "request": asdict(request) | {"valid": 1} if request else {}}
             if cycle - 2 in requests:
@@ -300,12 +308,12 @@ def drive_epilogue(dut: Epilogue, core: CoreParams, seed: int):
             inputs["skip_data"] = skips[skip_at[0] % len(skips)].tolist()
             outputs = yield inputs
             gate_at, skip_at = outputs["gate_addr"], [skip_at[1], outputs["skip_addr"]]
-            done = requests.get(cycle - epilogue.LATENCY)
+            done = requests.get(cycle - p.latency)
             assert outputs["token"]["valid"] == (done is not None)
             if done is not None:
                 assert outputs["token"] == token_of(done)
                 skip = skips[(row["skip_base"] + done.fm) % len(skips)].tolist()
-                wanted = model.values(done, sums[cycle - epilogue.LATENCY], skip)
+                wanted = model.values(done, sums[cycle - p.latency], skip)
                 pairs = zip(outputs["values"], wanted, strict=True)
                 assert all(w is None or v == w for v, w in pairs), (
                     f"{conv.stage.name} {done}: {outputs['values']}, expected {wanted}"

@@ -137,7 +137,9 @@ class Source:
         part, shape = conv.conv, (conv.channels_in, conv.rows_in, conv.cols_in)
         if conv.binary:
             self.values = rng.integers(0, 2, shape)
-            self.sums = kernels.binary_conv(self.values[None], part.weight, part.window, 1)[0]
+            self.sums = kernels.binary_conv(
+                self.values[None], part.weight, part.window, 1, conv.fill
+            )[0]
         elif conv.from_frame:
             pixels = rng.integers(0, 256, shape)
             self.values = pixels - part.zero_point[:, None, None]
@@ -163,7 +165,10 @@ class Source:
             values = [int(flat[i]) if 0 <= i < len(flat) else 0 for i in places]
         else:
             place, kc = divmod(pixel["src"] - self.base, conv.depth)
-            channels = self.values[:, *divmod(place, conv.cols_in)]
+            if pixel.get("outside"):  # the memory gives the fill for every channel
+                channels = np.full(conv.channels_in, conv.fill > 0)
+            else:
+                channels = self.values[:, *divmod(place, conv.cols_in)]
             values = channels[kc * lanes : (kc + 1) * lanes].tolist()
             values += [0 if conv.binary else int(self.noise.integers(-99, 99))] * (
                 lanes - len(values)

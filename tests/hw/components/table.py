@@ -43,6 +43,29 @@ POOLED = tuple(
     )
 )
 """Windows with and without overlap and padding, on odd sizes."""
+FILLED = (
+    Layer("binary", (10, 6, 7), 6, SAME, fill=-1),
+    Layer("binary", (3, 7, 4), 4, Window((2, 3), (1, 2), (0, 4, 1, 3), (2, 1)), fill=1),
+    Layer("binary", (16, 5, 11), 9, HALF),
+)
+"""Borders of -1, of 1, and of nothing."""
+CHAINED = tuple(
+    Layer("binary", (10, 5, 6), 7, SAME, chain=chain, skip="S" in chain, gated=gated)
+    for chain, gated in (
+        ("AL", False),
+        ("ASL", True),
+        ("L", False),
+        ("SL", False),
+        ("AHAL", False),
+        ("AHL", True),
+        ("ASAL", True),
+        ("HASL", False),
+        ("ASHAL", False),
+        ("AHSL", False),
+        ("AAL", False),
+    )
+)
+"""Epilogues of one round and of two, in one network."""
 BINARY = ArrayParams(
     binary=True, lanes_in=9, lanes_out=6, group=2, a_width=1, w_width=1, acc_width=9, depth=5,
     word=19, load_words=3, hop=4,
@@ -64,6 +87,12 @@ def mixed(weights: str = "chip") -> CoreParams:
 def pooling() -> CoreParams:
     """Parameters for the pooled stages."""
     return make_params(list(POOLED), 2)
+
+
+@cache
+def chained() -> CoreParams:
+    """Parameters for the stages of two rounds."""
+    return make_params(list(CHAINED), 6)
 
 
 def control(core: CoreParams, binary: bool) -> Frozen:
@@ -115,10 +144,17 @@ def engine_control(binary: bool, seed: int, frozen: bool) -> Bench:
     return Bench(dut, loops.drive_control(dut, mixed(), binary, seed, frozen))
 
 
-def engine(binary: bool, weights: str, seed: int, frozen: bool) -> Bench:
-    """A whole engine of the mixed network without its gates."""
+def filled_control(seed: int, frozen: bool) -> Bench:
+    """Step generator, issuer and drain of stages with borders."""
+    core = make_params(list(FILLED), 4)
+    dut = control(core, True)
+    return Bench(dut, loops.drive_control(dut, core, True, seed, frozen))
+
+
+def engine(binary: bool, weights: str, seed: int, frozen: bool, layers=MIXED) -> Bench:
+    """A whole engine of the mixed network without its gates, or of other stages."""
     core = make_params(
-        [replace(layer, gated=False) for layer in MIXED], 3, weights=weights,
+        [replace(layer, gated=False) for layer in layers], 3, weights=weights,
         **({"weight_word": 24, "mac_weight_word": 24} if weights == "stream" else {}),
     )  # fmt: skip
     dut = Frozen(Engine(core.engines[binary]))
@@ -146,12 +182,15 @@ BENCHES: dict[str, Callable[[int, bool], Bench]] = {
     "control_real": partial(engine_control, False),
     "engine_binary": partial(engine, True, "chip"),
     "engine_real": partial(engine, False, "chip"),
+    "control_filled": filled_control,
+    "engine_filled": partial(engine, True, "chip", layers=FILLED),
     "engine_streamed": partial(engine, True, "stream"),
     "epilogue": partial(open_loop, epilogue, drivers.drive_epilogue, mixed),
+    "epilogue_two_rounds": partial(open_loop, epilogue, drivers.drive_epilogue, chained),
     "max_pool": partial(open_loop, max_pool, drivers.drive_pool, pooling),
     "sinks": partial(open_loop, sinks, drivers.drive_sinks, mixed),
     "vector_unit": vector,
 }  # fmt: skip
-FREEZABLE = ("control_binary", "control_real", "engine_binary", "engine_real", "engine_streamed",
-             "vector_unit")  # fmt: skip
+FREEZABLE = ("control_binary", "control_real", "control_filled", "engine_filled",
+             "engine_binary", "engine_real", "engine_streamed", "vector_unit")  # fmt: skip
 """Benches whose component has an ``enable``."""

@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[3]
 MODULE = Path(__file__).with_name("driver_tb.py")
 GROUPS = {
     "datapath": ("bipolar_dot_33", "integer_dot_9", "array_binary", "array_real", "epilogue",
-                 "max_pool", "sinks", "vector_unit"),
-    "engines": ("control_binary", "control_real", "engine_binary", "engine_real",
-                "engine_streamed"),
+                 "epilogue_two_rounds", "max_pool", "sinks", "vector_unit"),
+    "engines": ("control_binary", "control_real", "control_filled", "engine_binary", "engine_real",
+                "engine_filled", "engine_streamed"),
 }  # fmt: skip
 """Components that share a build."""
 

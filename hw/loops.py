@@ -1,0 +1,75 @@
+"""The words of the loops: taps, pixel tiles, steps, and bits in a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Smallest integer not below ``a / b``, for ``b > 0``."""
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A kernel row or column: address offset of its input, first and last valid output index, and
+    the input row or column of output 0.
+    """
+
+    offset: int
+    first: int
+    last: int
+    position: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A pixel tile: ``rows`` x ``cols`` outputs from (``row``, ``col``) on."""
+
+    row: int
+    col: int
+    rows: int
+    cols: int
+
+    @property
+    def pixels(self) -> int:
+        """Outputs in the tile."""
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True)
+class Step:
+    """One weight word: how many output pixels of the tile it serves, and its place in the tile.
+
+    ``first_of_tile`` and ``last_of_tile`` delimit the tile; ``lookups`` counts the table look-ups
+    (tap rows and columns, empty ones too) that precede it; ``new_tap`` marks a tap's first word.
+    """
+
+    pixels: int
+    word: int
+    lookups: int
+    new_tap: bool
+    first_of_tile: bool
+    last_of_tile: bool
+
+
+def overlap(tap: Tap, start: int, extent: int) -> int:
+    """Outputs of the range for which a tap row or column lies inside the image."""
+    return max(0, min(tap.last, start + extent - 1) - max(tap.first, start) + 1)
+
+
+def last_positive(counts: list[int]) -> int:
+    """Index of the last positive entry."""
+    return max(index for index, count in enumerate(counts) if count > 0)
+
+
+def pack(values: np.ndarray, bits: int, mask: int) -> int:
+    """Integer whose field i of ``bits`` bits is ``values[i]``."""
+    if bits == 1:
+        return int.from_bytes(np.packbits(values.astype(np.uint8), bitorder="little"), "little")
+    total = 0
+    for index, value in enumerate(values.tolist()):
+        total |= (value & mask) << (bits * index)
+    return total
