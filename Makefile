@@ -1,6 +1,8 @@
 # make demo     compile the shipped network, simulate it, compare it: three accuracies, differing bits
 # make test     lint, types, import contracts and every test
-# Both make .venv and install exactly what requirements.lock names. PYTHON=python3.12 chooses another
+# make random   500 random networks: PyTorch = Graph, Program = NumPy code; make simulate: 50 in Verilator
+# make gallery  the table of examples/gallery: recognition, PyTorch, Program, NumPy code, Verilog
+# All make .venv and install exactly what requirements.lock names. PYTHON=python3.12 chooses another
 # Python; a C++ compiler, perl and make are the machine's.
 
 PYTHON ?= python3
@@ -9,7 +11,7 @@ DEMO_DIR ?= build/digits.r2b
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
 
-.PHONY: demo test lint format types contracts check lock clean
+.PHONY: demo test random simulate gallery lint format types contracts check lock clean
 
 demo: .venv/demo.stamp
 	mkdir -p build
@@ -17,6 +19,16 @@ demo: .venv/demo.stamp
 
 test: .venv/test.stamp lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+random: .venv/test.stamp
+	R2B_EXAMPLES=500 $(BIN)/python -m pytest tests/networks/test_random.py
+
+simulate: .venv/test.stamp
+	R2B_VERILOG_EXAMPLES=50 $(BIN)/python -m pytest tests/networks/test_random_verilog.py
+
+gallery: .venv/test.stamp
+	mkdir -p build
+	$(BIN)/python benchmarks/gallery.py --state build/gallery.jsonl --markdown build/gallery.md
 
 check: .venv/test.stamp
 	$(BIN)/ruff check .
