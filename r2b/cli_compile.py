@@ -41,7 +41,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command(epilog=EPILOG)
 def compile_command(
     model: Annotated[
-        Path, typer.Argument(help="Program of torch.export (.pt2), state_dict, or checkpoint.")
+        Path,
+        typer.Argument(
+            help="Program of torch.export (.pt2), state_dict, checkpoint, or a name of the zoo."
+        ),
     ],
     factory: Annotated[
         str | None,

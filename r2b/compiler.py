@@ -19,6 +19,7 @@ from r2b.calibration import calibration_frames, frames_shape
 from r2b.console import Reporter
 from r2b.frontend import loading
 from r2b.frontend.loading import Loaded, Request
+from r2b.frontend.loading_factory import parse_arguments
 from r2b.hw.plan import Plan
 from r2b.ir.errors import CalibrationError, UserError
 from r2b.ir.graph import Graph
@@ -30,6 +31,7 @@ from r2b.output import output_folder
 from r2b.reference import Reference
 from r2b.report import make_report, write_report
 from r2b.train import checkpoint
+from r2b.train.zoo import ARCHITECTURES
 from r2b.verify import Verification, verify
 
 Frames = npt.NDArray[np.uint8]
@@ -171,11 +173,26 @@ def with_folder(request: Request, options: Options) -> Options:
 
 
 def load(request: Request, reporter: Reporter) -> Loaded:
-    """Read a model file, and say what was changed on the way."""
-    loaded = loading.load(request, checkpoint.loaded)
+    """Read a model file, or make the network of a name; say what was changed on the way."""
+    if _is_name(request):
+        if request.factory is not None:
+            raise UserError(f"{request.path} names a network of r2b's own; leave --model away")
+        loaded = checkpoint.named(str(request.path), parse_arguments(request.arguments))
+    elif not request.path.suffix and not request.path.exists():
+        raise UserError(
+            f"{request.path}: there is no such file, and r2b has no network of that name; the "
+            f"names are {', '.join(ARCHITECTURES)}"
+        )
+    else:
+        loaded = loading.load(request, checkpoint.loaded)
     for note in loaded.notes:
         reporter.warn(note)
     return loaded
+
+
+def _is_name(request: Request) -> bool:
+    """Tell whether MODEL is a network of the zoo; a file of that name comes first."""
+    return str(request.path) in ARCHITECTURES and not request.path.exists()
 
 
 def frame_shape(loaded: Loaded, given: Shape | None, options: Options) -> Shape:

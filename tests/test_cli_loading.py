@@ -254,3 +254,25 @@ def test_a_user_module_that_prints_does_not_spoil_json(capfd):
     assert status == 0, err
     assert json.loads(out)["format"] == "r2b-report"
     assert "hello from loud" in err
+
+
+SMALL_ZOO = '{"width_multiplier": 0.125, "blocks": [1, 1, 1, 1], "num_classes": 4}'
+
+
+def test_a_name_of_the_zoo(capfd):
+    options = ["--model-args", SMALL_ZOO, "--calibrate", "random", "--target", "numpy", "-f"]
+    programs: list[bytes] = []
+    for _ in range(2):
+        status, _out, said = run(capfd, "real-to-binary-32", *options)
+        assert status == 0 and "is untrained" in said
+        programs.append(Path("real-to-binary-32.r2b/weights.npz").read_bytes())
+    assert programs[0] == programs[1]
+
+
+def test_a_name_that_is_none(capfd):
+    found = refuse(capfd, "real-to-binary-33")
+    assert "no network of that name" in found and "real-to-binary-32" in found
+
+
+def test_a_name_needs_no_factory(capfd):
+    assert "leave --model away" in refuse(capfd, "bnn-32", "--model", "nets:make")

@@ -30,7 +30,7 @@ from r2b.frontend.loading_files import FileKind, listed, open_file
 from r2b.frontend.loading_pickles import unpickle
 from r2b.frontend.loading_states import is_state_dict, misfit
 from r2b.ir.errors import CheckpointError
-from r2b.train.zoo import build
+from r2b.train.zoo import build, untrained
 
 FORMAT = "r2b-checkpoint/1"
 REQUIRED_KEYS = ("format", "arch", "config", "state_dict")
@@ -153,6 +153,26 @@ def loaded(content: object) -> Loaded:
     found = parse(content)
     network = module(found)
     return Loaded(found.arch, network, _input_shape(network), found.calibration)
+
+
+def named(name: str, config: Mapping[str, Any]) -> Loaded:
+    """Make an untrained network of the zoo: parameters of seed 0, statistics of frames of noise.
+
+    Parameters
+    ----------
+    name : str
+        In :data:`r2b.train.zoo.ARCHITECTURES`.
+    config : mapping of str to object
+        Its options.
+
+    Raises
+    ------
+    CheckpointError
+        The config does not fit the network.
+    """
+    network = untrained(name, config)
+    note = f"{name} is untrained: parameters of a seed, batch norms that have seen noise"
+    return Loaded(name, network, _input_shape(network), notes=(note,))
 
 
 def _input_shape(network: nn.Module) -> tuple[int, int, int]:
