@@ -78,8 +78,10 @@ class Streams:
         """uint8 [N, transfers, bytes]: a pixel per transfer, or a part of one where it has many
         channels; the first channel in the lowest byte.
         """
+        count, channels, rows, cols = frames.shape
+        size = transfer_bytes(channels)
         pixels = np.ascontiguousarray(frames.transpose(0, 2, 3, 1))
-        return pixels.reshape(len(frames), -1, transfer_bytes(frames.shape[1]))
+        return pixels.reshape(count, rows * cols * channels // size, size)
 
     def word_bytes(self) -> npt.NDArray[np.uint8]:
         """uint8 [words, bytes], lowest byte first."""

@@ -46,7 +46,7 @@ class FlatBinaryConv(nn.Module):
         super().__init__()
         self.stride, self.padding = stride, padding
         self.shape = (out, channels, kernel_size, kernel_size)
-        self.weights = nn.Parameter((torch.rand(int(np.prod(self.shape)), 1) - 0.5) * 0.001)
+        self.weights = nn.Parameter(0.001 * torch.randn(int(np.prod(self.shape)), 1))
 
     def forward(self, x):
         """View, binarize, convolve."""

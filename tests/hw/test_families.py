@@ -16,10 +16,7 @@ from tests.hw.programs import random_frames
 
 CHIP = {"parallelism": (8, 8), "tile_pixels": 16}
 STREAMED = {"parallelism": (8, 4), "weights": "stream", "tile_pixels": 9}
-RUNS = [
-    *((name, index + 1, CHIP if index % 2 else STREAMED) for index, name in enumerate(FAMILIES)),
-    *((name, 11, CHIP) for name in ("padded", "dense", "factors")),
-]
+RUNS = [(name, index + 1, CHIP if index % 2 else STREAMED) for index, name in enumerate(FAMILIES)]
 FRAMES = 4
 
 

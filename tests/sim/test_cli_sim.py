@@ -153,11 +153,11 @@ def test_bad_frames(
     folder, path = str(accelerator.folder), tmp_path / "x.npy"
     what = "frames are an .npy file, uint8 N x C x H x W"
     assert bad([folder, str(path)], capsys) == (
-        f"error: {path} cannot be read: No such file or directory; {what}"
+        f"error: {path}: cannot be read: No such file or directory; {what}"
     )
     path.write_bytes(b"no array")
     assert bad([folder, str(path)], capsys) == (
-        f"error: {path} is no array that NumPy can read; {what}"
+        f"error: {path}: this is no .npy file of numbers; {what}"
     )
     np.save(path, accelerator.frames[:0])
     assert bad([folder, str(path)], capsys) == f"error: {path} holds no frames; {what}"
@@ -171,7 +171,7 @@ def test_bad_frames(
     )
     np.save(path, np.array([{}]))
     assert bad([folder, str(path)], capsys) == (
-        f"error: {path} is no array that NumPy can read; {what}"
+        f"error: {path}: this is no .npy file of numbers; {what}"
     )
 
 
