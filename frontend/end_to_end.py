@@ -17,7 +17,7 @@ from r2b.frontend.capture import Capture, to_numpy
 from r2b.frontend.check import PORTION, Array, relative_error
 from r2b.ir.errors import Location
 from r2b.ir.graph import Graph, Node
-from r2b.ir.interpreter import run
+from r2b.ir.interpreter import evaluate, run
 from r2b.ir.ops import Sign
 
 
@@ -79,7 +79,7 @@ def _portion(graph: Graph, captured: Capture, frames: torch.Tensor) -> EndToEnd:
     differing = np.zeros(len(frames), np.bool_)
     first = EndToEnd(error)
     for node in graph.nodes():
-        unequal = _unequal_signs(node, found, expected)
+        unequal = _unequal_signs(graph, node, found, expected)
         if unequal is None or not unequal.any():
             continue
         differing |= unequal.reshape(len(frames), -1).any(axis=1)
@@ -89,14 +89,24 @@ def _portion(graph: Graph, captured: Capture, frames: torch.Tensor) -> EndToEnd:
     return replace(first, frames=int(differing.sum()))
 
 
-def _unequal_signs(node: Node, found: dict[str, Array], expected: dict[str, Any]) -> Array | None:
+def _unequal_signs(
+    graph: Graph, node: Node, found: dict[str, Array], expected: dict[str, Any]
+) -> Array | None:
     """Elements of a sign of the frames that PyTorch has otherwise."""
-    theirs = expected.get(node.name)
-    if not isinstance(node.op, Sign) or not isinstance(theirs, torch.Tensor):
+    if not isinstance(node.op, Sign):
         return None
-    mine = found[node.name]
+    theirs, mine = _value(graph, node, expected), found[node.name]
     # a straight-through estimator leaves 1e-7 of drift in PyTorch's value
-    return np.rint(to_numpy(theirs)) != np.rint(mine) if theirs.shape == mine.shape else None
+    return np.rint(theirs) != np.rint(mine) if theirs.shape == mine.shape else None
+
+
+def _value(graph: Graph, node: Node, expected: dict[str, Any]) -> Array:
+    """PyTorch's value of a node; of one that a pass has made, what PyTorch's operands give."""
+    known = expected.get(node.name)
+    if isinstance(known, torch.Tensor):
+        return to_numpy(known)
+    operands = [_value(graph, operand, expected) for operand in graph.operands(node.name)]
+    return evaluate(node.op, operands)
 
 
 def _distance(value: Array, unequal: Array) -> float:

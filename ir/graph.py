@@ -157,10 +157,17 @@ class Graph:
         self._put(node)
         return node
 
-    def replace(self, name: str, op: Op, operands: Iterable[str] | None = None) -> Node:
-        """Put another operation in the place of a node; name, order, location and users remain.
+    def replace(
+        self,
+        name: str,
+        op: Op,
+        operands: Iterable[str] | None = None,
+        *,
+        location: Location | None = None,
+    ) -> Node:
+        """Put another operation in the place of a node; name, order and users remain.
 
-        Operands remain too unless given. Types of users are not inferred again here:
+        Operands and location remain too unless given. Types of users are not inferred again here:
         :meth:`infer_types` does so for all.
         """
         old = self._nodes[name]
@@ -168,7 +175,7 @@ class Graph:
         for operand in names:
             if operand == name or (operand in self._nodes and self._depends(operand, name)):
                 raise ValueError(f"{old}: operand {operand} would make a cycle")
-        node = self._record(name, op, names, old.location)
+        node = self._record(name, op, names, location or old.location)
         self._put(node)
         return node
 

@@ -8,7 +8,18 @@ from typing import ClassVar
 import numpy as np
 
 from r2b.ir.graph import Graph, Node
-from r2b.ir.ops import Arithmetic, BatchNorm, Constant, Identity, Sign, Unary
+from r2b.ir.ops import (
+    Arithmetic,
+    BatchNorm,
+    Compare,
+    Constant,
+    Identity,
+    ParametricRelu,
+    PRelu,
+    Relu,
+    Sign,
+    Unary,
+)
 from r2b.ir.passes.infrastructure import Pass
 from r2b.ir.passes.piecewise import Table, Tables, TwoValued, two_valued
 
@@ -27,26 +38,49 @@ class CanonicalizeSigns(Pass):
     5. any other two values, such as 0 and 1: an affine map of the Sign, which is no sign
     6. clamp, tanh or sigmoid of ``k * x`` with ``k >= STEEP`` count as steps; the value differs
        from the source where ``|x| < 1/k``, for tanh and sigmoid ``|x| < 9/k``
+    7. what gives no sign of x, but one of a value computed from x, is the Sign of that:
+       ``where(relu(x) >= 0, 1, -1)`` is +1 for every x, and ``Sign(relu(x))``
     """
 
     name: ClassVar[str] = "canonicalize-signs"
 
     def call(self, graph: Graph) -> bool:
-        """Rewrite the last operation of each expression, from the output on."""
-        tables = Tables(graph)
-        done: set[str] = set()
-        modified = False
-        for node in reversed(graph.nodes()):
-            table = tables[node.name]
-            users = graph.users(node.name)
-            inside = table.power == 0 and table.variable != node.name
-            if inside and users and all(user.name in done for user in users):
-                done.add(node.name)  # only those use it that are rewritten
-            elif _fits(node, tables) and _rewrite(graph, node, table):
-                done.add(node.name)
-                modified = True
-        graph.prune()
-        return modified
+        """Rewrite signs of the farthest values first, then those of nearer ones."""
+        modified = _rewrite_all(graph, Tables(graph))
+        nearer = _judged(graph)
+        again = bool(nearer) and _rewrite_all(graph, Tables(graph, nearer))
+        return modified or again
+
+
+def _rewrite_all(graph: Graph, tables: Tables) -> bool:
+    """Rewrite the last operation of each expression, from the output on."""
+    done: set[str] = set()
+    modified = False
+    for node in reversed(graph.nodes()):
+        table = tables[node.name]
+        users = graph.users(node.name)
+        inside = table.power == 0 and table.variable != node.name
+        if inside and users and all(user.name in done for user in users):
+            done.add(node.name)  # only those use it that are rewritten
+        elif _fits(node, tables) and _rewrite(graph, node, table):
+            done.add(node.name)
+            modified = True
+    graph.prune()
+    return modified
+
+
+def _judged(graph: Graph) -> frozenset[str]:
+    """Values that comparisons are left of, and results of what may have a slope of 0 or less."""
+    compared = {
+        operand.name
+        for node in graph.nodes()
+        if isinstance(node.op, Compare)
+        for operand in graph.operands(node.name)
+        if not isinstance(operand.op, Constant)
+    }
+    activations = (Relu, PRelu, ParametricRelu)
+    bent = {node.name for node in graph.nodes() if isinstance(node.op, activations)}
+    return frozenset(compared | bent)
 
 
 _SCALINGS = (Arithmetic("mul"), Arithmetic("div"))

@@ -17,6 +17,7 @@ class FoldBinaryScale(RewritePass):
     """BatchNorm of a binary layer, without offset -> the layer with the product of the scales.
 
     1. the layer has no other user
+       (the name is the BatchNorm's, whose value it has; the place is the layer's)
     2. a BatchNorm with an offset, or a layer that others use: both stay
     """
 
@@ -32,5 +33,6 @@ class FoldBinaryScale(RewritePass):
         if len(graph.users(layer.name)) > 1:
             return False
         scale = layer.op.scale * node.op.multiplier
-        graph.replace(node.name, replace(layer.op, scale=scale), layer.operands)
+        op = replace(layer.op, scale=scale)
+        graph.replace(node.name, op, layer.operands, location=layer.location)
         return True

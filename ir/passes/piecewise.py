@@ -142,15 +142,17 @@ class Tables:
     ----------
     graph : Graph
         Must not change while this is used.
+    variables : set of str
+        Names of values that are variables, whatever they are computed from.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, variables: frozenset[str] = frozenset()) -> None:
         """Walk the graph once."""
         self._graph = graph
         self._numbers: dict[str, Array | None] = {}
         self._tables: dict[str, Table] = {}
         for node in graph.nodes():
-            found = self._combined(node)
+            found = None if node.name in variables else self._combined(node)
             self._tables[node.name] = found if found is not None else symbol(node.name)
 
     def __getitem__(self, name: str) -> Table:
@@ -267,7 +269,9 @@ def _form(node: Node, tables: Sequence[Table], steep: bool) -> str:
         return f"steep {type(node.op).__name__.lower()}"
     match node.op:
         case Compare(kind):
-            return f"x {_SYMBOLS[kind]} t" if tables[0].variable else f"t {_SYMBOLS[kind]} x"
+            limit = "t" if any(np.any(table.threshold) for table in tables) else "0"
+            left, right = ("x", limit) if tables[0].variable else (limit, "x")
+            return f"{left} {_SYMBOLS[kind]} {right}"
         case Sign(zero=0) if tables[0].power:
             return "sign(x)"
         case Arithmetic(kind="div") if all(table.power for table in tables):

@@ -20,7 +20,6 @@ from r2b.ir.program import (
     MULTIPLIER_BITS,
     Affine,
     Multiply,
-    ProgramError,
     Saturate,
     Skip,
     SpatialScale,
@@ -39,6 +38,8 @@ from r2b.ir.quantize.encode import (
 
 LARGEST_FACTOR = 2.0 ** (MULTIPLIER_BITS - 2) - 2
 """Largest factor of a step at the smallest shift, 1."""
+LARGEST_INDEX = 8192.0
+"""Largest factor of a step whose result is the index of a table: twice the entries of one."""
 SPREAD = 256.0
 """A channel's factor is at most this many times the median channel's."""
 MAJOR_SPREAD = 2048.0
@@ -251,18 +252,37 @@ class EpilogueBuilder:
 
     def table(self, table: Table, unit: float, scale: FloatArray) -> None:
         """Look the value up on a grid of step `unit`; entries are integers of this scale."""
-        steepest = np.abs(self.pending.slope).max(axis=0) / LARGEST_FACTOR
-        if np.any(steepest > unit):
-            raise ProgramError(
-                f"{self.place}: a step of the value before the activation is larger than "
-                f"{LARGEST_FACTOR:.0f} entries of its table; look for a batch norm with a tiny "
-                "variance or calibrate with more typical frames"
-            )
+        if self.gated:
+            self.flush_inside(np.full(len(self.interval.low), unit))
+        self.pending = self._bounded(table, unit)
         self.flush(np.full(len(self.interval.low), unit))
         self.steps.append(table)
         low, high = int(table.entries.min()), int(table.entries.max())
         self.interval = Interval.of(low, high, len(self.interval.low))
         self.pending = Pending.linear(scale)
+
+    def _bounded(self, table: Table, unit: float) -> Pending:
+        """Give the pending function slopes that a table of this step can be read with.
+
+        Where neighbouring integers lie more than LARGEST_INDEX entries apart, one of them at most
+        is inside the table: it keeps its entry, and all others still read one of the ends. Far
+        above the other channels' slopes that of a channel is less, for all share one shift: then
+        it is less steep where it is inside.
+        """
+        pending = self.pending
+        middle = table.low + len(table.entries) // 2
+        slope, offset = pending.slope / unit, pending.offset / unit - middle
+        used = np.abs(slope).max(axis=0)
+        typical = float(np.median(used[used > 0])) if np.any(used > 0) else 1.0
+        limit = min(LARGEST_INDEX, SPREAD * typical)
+        steep = np.abs(slope) > limit
+        nearest = np.rint(-offset / np.where(steep, slope, 1.0))
+        nearest = np.clip(nearest, self.interval.low, self.interval.high)
+        entry = np.clip(slope * nearest + offset, -len(table.entries), len(table.entries))
+        bounded = np.sign(slope) * limit
+        slopes = np.where(steep, bounded, slope)
+        offsets = np.where(steep, entry - bounded * nearest, offset) + middle
+        return replace(pending, slope=slopes * unit, offset=offsets * unit)
 
     # -------------------------------------------------------------------------------------- steps
 

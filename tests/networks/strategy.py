@@ -68,6 +68,11 @@ def _spreads(norm: d.Norm | None) -> bool:
     return norm is not None and norm.affine
 
 
+def weights(words: Vocabulary, channels: int) -> st.SearchStrategy[str]:
+    """How weights of so many input channels are made; those of one, less their mean, are 0."""
+    return st.sampled_from([kind for kind in words.weights if channels > 1 or kind != "centred"])
+
+
 def norms() -> st.SearchStrategy[d.Norm]:
     """A batch norm."""
     flag = st.booleans()
@@ -122,7 +127,7 @@ def blocks(draw: Any, words: Vocabulary, shape: Shape) -> d.Block:
         out,
         window,
         groups,
-        draw(st.sampled_from(words.weights)),
+        draw(weights(words, channels // groups)),
         draw(signs(words, ratio=True)),
         draw(signs(words, ratio=shift or _spreads(norm))),
         norm,
@@ -175,12 +180,12 @@ def stems(draw: Any, words: Vocabulary, shape: Shape) -> d.Stem:
 
 
 @st.composite
-def denses(draw: Any, words: Vocabulary) -> d.Dense:
+def denses(draw: Any, words: Vocabulary, channels: int) -> d.Dense:
     """A binary linear layer."""
     norm = draw(st.none() | norms())
     return d.Dense(
         draw(st.integers(1, 9)),
-        draw(st.sampled_from(words.weights)),
+        draw(weights(words, channels)),
         draw(signs(words, ratio=True)),
         draw(signs(words, ratio=_spreads(norm))),
         norm,
@@ -190,13 +195,17 @@ def denses(draw: Any, words: Vocabulary) -> d.Dense:
 
 
 @st.composite
-def heads(draw: Any, words: Vocabulary, perceptron: bool) -> d.Head:
+def heads(draw: Any, words: Vocabulary, perceptron: bool, channels: int) -> d.Head:
     """The end of a network; a multilayer perceptron has a binary layer at least."""
-    dense = st.lists(denses(words), min_size=int(perceptron), max_size=words.dense + perceptron)
+    flatten = draw(st.booleans()) if words.flatten else False
+    norm = draw(st.none() | norms())
+    dense: list[d.Dense] = []
+    for _ in range(draw(st.integers(int(perceptron), words.dense + perceptron))):
+        dense.append(draw(denses(words, dense[-1].out if dense else channels)))
     return d.Head(
-        draw(st.booleans()) if words.flatten else False,
-        draw(st.none() | norms()),
-        tuple(draw(dense)) if words.dense else (),
+        flatten,
+        norm,
+        tuple(dense),
         draw(st.integers(2, 5)),
         draw(st.booleans()),
     )
@@ -209,12 +218,14 @@ def networks(draw: Any, words: Vocabulary = EVERYTHING) -> d.Network:
     sizes = st.sampled_from((4, 10, 7, 9, 5, 8, 6))
     shape = (draw(st.sampled_from((1, 2, 3))), draw(sizes), draw(sizes))
     if words.perceptrons and draw(st.integers(0, 7)) == 7:
-        head = draw(heads(words, perceptron=True))
-        return d.Network(shape, None, draw(st.integers(1, 9)), (), head, seed)
+        hidden = draw(st.integers(1, 9))
+        head = draw(heads(words, perceptron=True, channels=hidden))
+        return d.Network(shape, None, hidden, (), head, seed)
     stem = draw(stems(words, shape))
     current, found = stem_shape(stem, shape), []
     for _ in range(draw(st.integers(1, 3))):
         block = draw(blocks(words, current))
         found.append(block)
         current = block_shape(block, current)
-    return d.Network(shape, stem, 1, tuple(found), draw(heads(words, perceptron=False)), seed)
+    head = draw(heads(words, perceptron=False, channels=current[0]))
+    return d.Network(shape, stem, 1, tuple(found), head, seed)

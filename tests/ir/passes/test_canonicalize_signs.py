@@ -315,4 +315,70 @@ o = Output(y)
 
 def test_the_written_form_is_noted():
     text = f"{_HEAD}c = Compare(x, zero, kind='ge')\ny = Where(c, one, minus_one)\no = Output(y)"
+    assert _pass(text)["y"].op.form == "x >= 0"
+
+
+def test_the_written_form_of_a_threshold_is_noted():
+    text = f"{_HEAD}c = Compare(x, two, kind='ge')\ny = Where(c, one, minus_one)\no = Output(y)"
     assert _pass(text)["y"].op.form == "x >= t"
+
+
+@pytest.mark.parametrize(
+    ("kind", "branches", "sign"),
+    [("ge", "one, minus_one", "Sign(r)"), ("lt", "minus_one, one", "Sign(r)")],
+)
+def test_7_a_sign_that_is_constant_is_that_of_the_nearest_value(apply, kind, branches, sign):
+    text = f"""{_HEAD}
+r = Relu(x)
+c = Compare(r, zero, kind='{kind}')
+y = Where(c, {branches})
+o = Output(y)
+"""
+    assert apply(CanonicalizeSigns(), text).splitlines()[1:] == [
+        "r = Relu(x)",
+        f"y = {sign}",
+        "o = Output(y)",
+    ]
+
+
+def test_7_arithmetic_with_a_comparison_of_a_relu(apply):
+    text = f"""{_HEAD}
+r = Relu(x)
+c = Compare(r, zero, kind='ge')
+f = ToFloat(c)
+d = Arithmetic(two, f, kind='mul')
+y = Arithmetic(d, one, kind='sub')
+o = Output(y)
+"""
+    assert "y = Sign(r)" in apply(CanonicalizeSigns(), text)
+
+
+def test_7_a_steep_slope_behind_a_relu(apply):
+    text = f"""{_HEAD}
+r = Relu(x)
+k = Constant(value=1e9)
+m = Arithmetic(r, k, kind='mul')
+y = Hardtanh(m)
+o = Output(y)
+"""
+    assert "y = Sign(r, zero=0)" in apply(CanonicalizeSigns(), text)
+
+
+def test_7_slopes_of_both_signs(apply):
+    text = f"""{_HEAD}
+p = PRelu(x, slope=[0.25, -0.25])
+c = Compare(p, zero, kind='ge')
+y = Where(c, one, minus_one)
+o = Output(y)
+"""
+    assert "y = Sign(p)" in apply(CanonicalizeSigns(), text)
+
+
+def test_7_a_sign_of_the_farthest_value_comes_first(apply):
+    text = f"""{_HEAD}
+p = PRelu(x, slope=[0.25, 0.25])
+c = Compare(p, zero, kind='ge')
+y = Where(c, one, minus_one)
+o = Output(y)
+"""
+    assert "y = Sign(x)" in apply(CanonicalizeSigns(), text)

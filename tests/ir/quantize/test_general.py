@@ -71,6 +71,21 @@ def test_a_table_reads_its_ends_beyond_what_calibration_saw(tmp_path):
     assert (trace.tensors["c"] == table.entries[-1]).all()
 
 
+@pytest.mark.parametrize("kind", ["hardsigmoid", "tanh"])
+@pytest.mark.parametrize("slope", [None, 0.5])
+def test_a_slope_steeper_than_a_table_reads_its_ends(kind, slope, tmp_path):
+    """A batch norm without variance: neighbouring sums lie further apart than a table is long."""
+    b = stem()
+    # the second is inside the table at a sum of 4 only, the third at -2, the fourth nowhere
+    factors = np.array([3e4, -5e5, 1e7, 1e9, 0.2, 0.3, 0.1, 0.2])
+    summands = np.array([0.7, 2e6 - 0.5, 2e7 + 0.25, -1e12, 0.0, 0.4, -1.0, 0.5])
+    x = b.put(ops.BatchNorm.affine(factors, summands), b.binary(b.last, 8, scale=np.ones(8)))
+    x = x if slope is None else b.put(ops.PRelu(np.full(8, slope)), x)
+    b.conv(b.put(ops.Activation(kind), x, path="soft"), 4, 1, path="behind")
+    net, _, _ = check(end(b), tmp_path, sqnr=40)
+    assert Table in steps(net)
+
+
 def test_a_sign_behind_a_rising_activation_is_a_threshold(tmp_path):
     b = stem()
     x = b.put(ops.Activation("tanh"), b.norm(b.last), path="soft")
