@@ -25,7 +25,7 @@ from r2b.frontend.rounding import rounding_of
 from r2b.ir.errors import Location, UnsupportedOpError, UserError
 from r2b.ir.graph import Graph, Node
 from r2b.ir.interpreter import evaluate
-from r2b.ir.ops import Input, Op, Opaque, Output
+from r2b.ir.ops import BinaryConv2d, BinaryLinear, Input, Op, Opaque, Output, Sign
 
 TOLERANCE = 1e-4
 """Largest difference that is rounding, relative to the largest magnitude of the tensor."""
@@ -235,6 +235,58 @@ def check_against_program(program: ExportedProgram, captured: Capture, graph: Gr
     _check_operations(graph, captured, frames)
 
 
+def check_canonical(graph: Graph, captured: Capture, chosen: bool = False) -> None:
+    """Prove on several frames that what the passes made of a Graph still is what was captured.
+
+    Parameters
+    ----------
+    graph : Graph
+        Canonical.
+    captured : Capture
+    chosen : bool
+        The user let weights differ from the model's (``--binarize-weights``, ``--sign-zero``):
+        binary layers are left out.
+
+    Raises
+    ------
+    UserError
+        An operation differs; its place is named.
+    """
+    shape, generator = (1, *captured.input_shape), torch.Generator().manual_seed(1)
+    frames = check_frames(torch.rand(shape, generator=generator))
+    if captured.batch:
+        frames = frames.repeat(captured.batch, *[1] * len(captured.input_shape))
+    elif _is_large(frames):
+        frames = frames[:2]
+    for error in operation_errors(graph, captured, frames):
+        node = graph[error.name]
+        if error.relative <= TOLERANCE or (chosen and _is_binary_layer(graph, node)):
+            continue
+        if isinstance(node.op, Sign) and node.op.form.startswith("steep"):
+            raise UserError(
+                f"{error.location}: a {node.op.form} was taken for a sign, but values lie within "
+                f"the slope, and differ by {error.relative:.1e} of the largest. Compute the sign "
+                "itself in evaluation, torch.where(x >= 0, 1.0, -1.0), or a slope that is steep "
+                "for these values"
+            )
+        raise UserError(_difference_text(error))
+
+
+def _is_binary_layer(graph: Graph, node: Node) -> bool:
+    """Tell whether it is one, or the bias behind one."""
+    binary = BinaryConv2d | BinaryLinear
+    before = graph.operands(node.name)[:1]
+    return isinstance(node.op, binary) or any(isinstance(other.op, binary) for other in before)
+
+
+def _difference_text(error: OperationError) -> str:
+    return (
+        f"{error.op} {error.name} at {error.location} differs from PyTorch by "
+        f"{error.relative:.1e} of its largest value ({TOLERANCE:.0e} is allowed). This is "
+        "a defect of r2b: please report it with the model."
+    )
+
+
 def _is_large(frames: torch.Tensor) -> bool:
     return frames[0].numel() >= PORTION
 
@@ -245,11 +297,7 @@ def _check_operations(graph: Graph, captured: Capture, frames: torch.Tensor) -> 
         frames = frames[:2]
     for error in operation_errors(graph, captured, frames):
         if not error.relative <= TOLERANCE:
-            raise UserError(
-                f"{error.op} {error.name} at {error.location} differs from PyTorch by "
-                f"{error.relative:.1e} of its largest value ({TOLERANCE:.0e} is allowed). This is "
-                "a defect of r2b: please report it with the model."
-            )
+            raise UserError(_difference_text(error))
 
 
 def _check_capture(module: nn.Module, captured: Capture, frames: torch.Tensor) -> None:

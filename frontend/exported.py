@@ -34,11 +34,15 @@ def capture_program(program: ExportedProgram) -> Capture:
         The program was exported in training mode.
     """
     _refuse_training(program)
+    _refuse_keywords(program)
     shape = _input_shape(program)
     batch = shape[0] if isinstance(shape[0], int) else None
+    graph = copy.deepcopy(program.graph_module.graph)
+    for node, original in zip(graph.nodes, program.graph_module.graph.nodes, strict=True):
+        node.name = original.name  # a copy renames what Python calls so too, for example input
     twin = ExportedProgram(
         program.graph_module,
-        copy.deepcopy(program.graph_module.graph),
+        graph,
         copy.deepcopy(program.graph_signature),
         program.state_dict,
         dict(program.range_constraints),
@@ -50,6 +54,18 @@ def capture_program(program: ExportedProgram) -> Capture:
     if batch is None and not _is_symbol(shape[0]):
         raise UserError("the first dimension of the program's input must be the number of frames")
     return Capture(functional(twin), tuple(shape[1:]), batch)
+
+
+def _refuse_keywords(program: ExportedProgram) -> None:
+    """Refuse frames that are not the one positional argument; only such can be given them."""
+    args, kwargs = program.call_spec.in_spec.children()
+    leaf = args.num_children == 1 and args.children()[0].is_leaf()
+    if kwargs.num_children or (args.num_leaves == 1 and not leaf):
+        raise UserError(
+            "the exported program takes its frames by keyword or inside of another value: export "
+            "a model whose forward takes the frames as its one argument, "
+            "torch.export.export(model, (frames,))"
+        )
 
 
 def _input_shape(program: ExportedProgram) -> list[Any]:

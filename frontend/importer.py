@@ -62,10 +62,18 @@ def import_module(module: nn.Module, example: torch.Tensor) -> Graph:
         The model cannot be captured, or holds values that are not tensors per frame: all are
         listed.
     """
+    return import_and_capture(module, example)[0]
+
+
+def import_and_capture(module: nn.Module, example: torch.Tensor) -> tuple[Graph, Capture]:
+    """Import a module as :func:`import_module` does; what was captured comes with the Graph.
+
+    :func:`r2b.frontend.check.check_canonical` compares with it what the passes made.
+    """
     captured = capture(module, example)
     graph = import_capture(captured)
     check_against_module(twin_of(module), captured, graph, example)
-    return graph
+    return graph, captured
 
 
 def import_exported(program: ExportedProgram) -> Graph:
@@ -83,10 +91,15 @@ def import_exported(program: ExportedProgram) -> Graph:
     UnsupportedOpError
         The program was exported in training mode, or holds what is not supported.
     """
+    return import_and_capture_exported(program)[0]
+
+
+def import_and_capture_exported(program: ExportedProgram) -> tuple[Graph, Capture]:
+    """Import a program as :func:`import_exported` does; what was captured comes with the Graph."""
     captured = capture_program(program)
     graph = import_capture(captured)
     check_against_program(program, captured, graph)
-    return graph
+    return graph, captured
 
 
 def import_capture(captured: Capture) -> Graph:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from r2b.frontend import importer
+from r2b.frontend.capture import Capture
 from r2b.frontend.loading_exported import load_exported
 from r2b.frontend.loading_factory import make_module, parse_arguments
 from r2b.frontend.loading_files import EXPORT_HINT, WAY_OUT, FileKind, open_file
@@ -213,6 +214,11 @@ def parse_shape(text: str) -> Shape:
 
 
 def import_network(network: object, example: object) -> Graph:
+    """Import a network as :func:`import_and_capture` does, for the raw Graph alone."""
+    return import_and_capture(network, example)[0]
+
+
+def import_and_capture(network: object, example: object) -> tuple[Graph, Capture]:
     """Import a module or an exported program as a raw Graph, compared with PyTorch.
 
     Raises
@@ -221,13 +227,13 @@ def import_network(network: object, example: object) -> Graph:
         It is neither, or cannot be imported.
     """
     if isinstance(network, ExportedProgram):
-        return importer.import_exported(network)
+        return importer.import_and_capture_exported(network)
     if not isinstance(network, nn.Module):
         raise UserError(
             f"the network must be a torch.nn.Module or an ExportedProgram, not a "
             f"{type(network).__name__}"
         )
-    return importer.import_module(network, example)  # pyright: ignore[reportArgumentType]
+    return importer.import_and_capture(network, example)  # pyright: ignore[reportArgumentType]
 
 
 def example_of(values: npt.NDArray[np.float64]) -> torch.Tensor:

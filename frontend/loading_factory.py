@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import sys
 import traceback
@@ -38,6 +39,7 @@ def user_code() -> Iterator[None]:
             yield
     finally:
         sys.dont_write_bytecode = writes
+        os.chdir(here)  # a relative -o means the user's folder, wherever the factory went
         if here in sys.path:
             sys.path.remove(here)
 

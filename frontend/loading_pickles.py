@@ -7,6 +7,7 @@ run. Only where the user trusts the file, and only where that is needed, Python'
 from __future__ import annotations
 
 import io
+import pickle
 import warnings
 from dataclasses import dataclass
 
@@ -92,6 +93,8 @@ def _run(file: ModelFile) -> object:
     """Unpickle with Python's own unpickler, which the user asked for."""
     try:
         with user_code():
+            if file.kind is FileKind.PICKLE:
+                return pickle.loads(file.data)
             return _load(file.data, weights_only=False)
     except ModuleNotFoundError as error:
         raise CheckpointError(

@@ -18,10 +18,13 @@ from r2b.backends.target import TARGETS, Source, Target
 from r2b.calibration import calibration_frames, frames_shape
 from r2b.console import Reporter
 from r2b.frontend import loading
+from r2b.frontend.capture import Capture
+from r2b.frontend.check import check_canonical
 from r2b.frontend.loading import Loaded, Request
 from r2b.frontend.loading_factory import parse_arguments
 from r2b.hw.plan import Plan
 from r2b.ir.errors import CalibrationError, UserError
+from r2b.ir.explain import explain
 from r2b.ir.graph import Graph
 from r2b.ir.passes.canonicalize import canonicalize
 from r2b.ir.program import Program
@@ -244,7 +247,8 @@ def _folder(options: Options, target: Target) -> Iterator[Path | None]:
 def _compile(
     network: Network, options: Options, target: Target, folder: Path | None, reporter: Reporter
 ) -> Result:
-    graph, program, calibration, frames = lower(network, options, reporter)
+    lowered = lower(network, options, reporter)
+    program, calibration, frames = lowered.program, lowered.calibration, lowered.frames
     plan = _plan(options, program) if target.has_plan else None
     verification = None
     if folder is not None:
@@ -256,13 +260,41 @@ def _compile(
     report = make_report(program, plan, calibration, verification)
     if folder is not None:
         write_report(report, folder)
-    return Result(graph, program, plan, calibration, verification, options.folder, report)
+    return Result(
+        graph=lowered.graph,
+        program=program,
+        plan=plan,
+        calibration=calibration,
+        verification=verification,
+        folder=options.folder,
+        report=report,
+        notes=lowered.notes,
+    )
 
 
-def lower(
-    network: Network, options: Options, reporter: Reporter
-) -> tuple[Graph, Program, CalibrationReport, Frames]:
-    """From the network to the Program; the calibration frames come with it."""
+@dataclass(frozen=True)
+class Lowered:
+    """A network as a Program, with what it came from.
+
+    Parameters
+    ----------
+    graph : Graph
+    program : Program
+    calibration : CalibrationReport
+    frames : ndarray
+        Calibration frames as the Program takes them.
+    notes : tuple of str
+    """
+
+    graph: Graph
+    program: Program
+    calibration: CalibrationReport
+    frames: Frames
+    notes: tuple[str, ...]
+
+
+def lower(network: Network, options: Options, reporter: Reporter) -> Lowered:
+    """From the network to the Program."""
     frames = calibration_frames(
         options.calibration,
         network.frames,
@@ -276,21 +308,39 @@ def lower(
             f"--verify {options.verify} asks for more than the {len(frames)} calibration frames; "
             "give a smaller number, or more frames with --calibrate"
         )
-    graph = import_raw(network, frames, options, reporter)
+    raw, captured = import_raw(network, frames, options, reporter)
     reporter.step("canonicalizing")
     graph = canonicalize(
-        graph, sign_zero=options.sign_zero, binarize_weights=options.binarize_weights
+        raw, sign_zero=options.sign_zero, binarize_weights=options.binarize_weights
     )
+    chosen = options.sign_zero is not None or options.binarize_weights is not None
+    check_canonical(graph, captured, chosen)
+    notes = layer_notes(raw, graph)
+    for note in notes:
+        reporter.warn(note)
     reporter.step("quantizing")
     program, report = quantize(
         graph, frames, options.act_bits, options.preprocessing, sign_zero=options.sign_zero
     )
     # a Program takes images: a vector is one of a single pixel
     images = frames.reshape(len(frames), *program.input_shape)
-    return graph, replace(program, name=options.name), report, images
+    return Lowered(graph, replace(program, name=options.name), report, images, notes)
 
 
-def import_raw(network: Network, frames: Frames, options: Options, reporter: Reporter) -> Graph:
+def layer_notes(raw: Graph, canonical: Graph) -> tuple[str, ...]:
+    """What the user is to know of the layers: weights that training binarised elsewhere."""
+    real = [layer.module or layer.name for layer in explain(raw, canonical) if layer.offer]
+    if not real:
+        return ()
+    return (
+        f"real weights on binary activations, compiled as real: {', '.join(real)}; if training "
+        "binarises them outside of forward(), --binarize-weights sign|mean does it here",
+    )
+
+
+def import_raw(
+    network: Network, frames: Frames, options: Options, reporter: Reporter
+) -> tuple[Graph, Capture]:
     """Import the network as a raw Graph, compared with PyTorch on some of the frames."""
     reporter.step("importing")
     example = network.example
@@ -298,7 +348,7 @@ def import_raw(network: Network, frames: Frames, options: Options, reporter: Rep
         images = frames[:2].reshape(-1, *network.shape, *[1] * (3 - len(network.shape)))
         values = options.preprocessing.apply(images)
         example = loading.example_of(values.reshape(-1, *network.shape))
-    return loading.import_network(network.network, example)
+    return loading.import_and_capture(network.network, example)
 
 
 def _plan(options: Options, program: Program) -> Plan:

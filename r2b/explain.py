@@ -104,7 +104,7 @@ def _explain(name: str, network: Network, options: Options, reporter: Reporter) 
             reporter.warn,
             options.preprocessing,
         )
-    raw = import_raw(network, frames, options, reporter)
+    raw, _captured = import_raw(network, frames, options, reporter)
     reporter.step("canonicalizing")
     try:
         graph = canonicalize(

@@ -103,7 +103,19 @@ def make_options(target: str, given: dict[str, Any]) -> Options:
         raise UserError(
             f"compile() has no option {unknown[0]!r}{hint}; its options are: {', '.join(known)}"
         )
+    for name in ("mean", "std"):
+        if name in given:
+            given = {**given, name: _numbers(name, given[name])}
     return Options(target=target, **given)
+
+
+def _numbers(name: str, value: Any) -> float | tuple[float, ...]:
+    """One number, or one per channel, of whatever holds numbers: a list, an array, a tensor."""
+    found = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        return tuple(map(float, found)) if isinstance(found, list | tuple) else float(found)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be a number, or one per channel, not {value!r:.60}") from None
 
 
 def check_options(options: Options) -> Target:

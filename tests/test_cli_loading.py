@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -276,3 +277,48 @@ def test_a_name_that_is_none(capfd):
 
 def test_a_name_needs_no_factory(capfd):
     assert "leave --model away" in refuse(capfd, "bnn-32", "--model", "nets:make")
+
+
+class Named(torch.nn.Module):
+    def __init__(self, inner, key=None):
+        super().__init__()
+        self.inner, self.key = inner, key
+
+    def forward(self, frames):
+        return self.inner(frames[self.key] if self.key else frames)
+
+
+def test_exported_program_with_operations_in_place(capfd):
+    net = torch.nn.Sequential(nets().Net(), torch.nn.Linear(4, 4), torch.nn.ReLU(inplace=True))
+    torch.export.save(torch.export.export(net.eval(), (torch.rand(2, 1, 8, 8),)), "net.pt2")
+    accept(capfd, "net.pt2")
+
+
+def test_exported_program_in_training_mode(capfd):
+    net = torch.nn.Sequential(torch.nn.BatchNorm2d(1), nets().Net()).train()
+    torch.export.save(torch.export.export(net, (torch.rand(2, 1, 8, 8),)), "net.pt2")
+    assert "exported in training mode" in refuse(capfd, "net.pt2", "--calibrate", "frames.npy")
+
+
+def test_exported_programs_of_other_inputs(capfd):
+    frames = torch.rand(2, 1, 8, 8)
+    keyword = torch.export.export(Named(nets().Net()).eval(), (), {"frames": frames})
+    inside = torch.export.export(Named(nets().Net(), "x").eval(), ({"x": frames},))
+    for program in (keyword, inside):
+        torch.export.save(program, "net.pt2")
+        said = refuse(capfd, "net.pt2", "--calibrate", "frames.npy")
+        assert "as its one argument" in said
+
+
+def test_a_bare_pickle_that_is_trusted(capfd):
+    Path("net.pkl").write_bytes(pickle.dumps(nets().Net().state_dict()))
+    assert "--trust-pickle" in refuse(capfd, "net.pkl", *FACTORY, "--calibrate", "frames.npy")
+    accept(capfd, "net.pkl", *FACTORY, "--trust-pickle")
+
+
+def test_a_factory_that_goes_elsewhere_does_not_move_the_output(capfd, here):
+    with Path("usernets.py").open("a") as file:
+        file.write("\n\ndef away():\n    import os\n\n    os.chdir('/')\n    return Net()\n")
+    torch.save(nets().Net().state_dict(), "net.pth")
+    accept(capfd, "net.pth", "--model", "usernets:away")
+    assert (here / "out" / "program.json").exists()

@@ -37,9 +37,11 @@ from r2b.ir.ops import (
 from r2b.ir.rewrite import per_channel, scalar_value
 
 STEEP = 1e4
-"""Slope from which clamp, tanh and sigmoid of ``k * x`` are taken as steps. The result differs from
-the source where ``|x| < 1/k``, for tanh and sigmoid ``|x| < 9/k``, and there only: networks whose
-temperature is driven up in training mean a step, and say so by such a slope."""
+"""Slope from which clamp, tanh and sigmoid of ``k * x``, a value per frame, are taken as steps: k
+over the bound of a clamp. The result differs from the source where ``|x| < 1/k``, for tanh and
+sigmoid ``|x| < 9/k``, and there only: networks whose temperature is driven up in training mean a
+step, and say so by such a slope. Whether values lie there is seen when the canonical Graph is
+compared with PyTorch; parameters are known, and are computed."""
 
 _DRIFT = 1e-6
 """Relative difference below which two numbers are one: what float32 leaves of equal formulas."""
@@ -232,7 +234,7 @@ def _combine(node: Node, tables: Sequence[Table]) -> Table | None:
         if table.variable != first.variable or not same:
             return None
     op = node.op
-    steep = _is_steep(op, tables[0])
+    steep = node.type.batched and _is_steep(op, tables[0])
     power = 0.0 if steep else _POWERS[type(op)](op, tables)
     if power is None or any(not np.all(np.isfinite(table.threshold)) for table in variables):
         return None
@@ -251,7 +253,8 @@ def _is_steep(op: Op, table: Table) -> bool:
     bounded |= isinstance(op, Activation) and op.kind in ("tanh", "hardsigmoid")
     bounded |= isinstance(op, Hardtanh) and op.lo < 0 < op.hi
     slopes = np.abs(np.concatenate([np.ravel(table.cases[0]), np.ravel(table.cases[2])]))
-    return bounded and table.power == 1 and bool(np.all(slopes >= STEEP))
+    bound = max(-op.lo, op.hi) if isinstance(op, Hardtanh) else 1.0
+    return bounded and table.power == 1 and bool(np.all(slopes >= STEEP * bound))
 
 
 def _evaluate(node: Node, values: list[Array]) -> Array:

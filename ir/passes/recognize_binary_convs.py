@@ -18,8 +18,10 @@ from r2b.ir.ops import (
     FloatArray,
     Linear,
     MaxPool2d,
+    Output,
     Pad,
     Sign,
+    Softmax,
 )
 from r2b.ir.passes.infrastructure import Pass
 from r2b.ir.passes.resolve_sign_zeros import SignZero, zeros_message
@@ -66,7 +68,8 @@ class RecognizeBinaryConvs(Pass):
             if not isinstance(op, Conv2d | Linear) or not _takes_bipolar(graph, node):
                 continue
             weight = op.weight
-            if binary_scale(weight) is None and self.binarize_weights is not None:
+            binarize = self.binarize_weights is not None and not gives_scores(graph, node)
+            if binary_scale(weight) is None and binarize and self.binarize_weights is not None:
                 if self.sign_zero is None and np.any(weight == 0):
                     zeros.append((node, int(np.count_nonzero(weight == 0)), weight.size))
                     continue
@@ -78,6 +81,17 @@ class RecognizeBinaryConvs(Pass):
         if zeros:
             raise UnsupportedOpError(zeros_message(zeros))
         return modified
+
+
+def gives_scores(graph: Graph, node: Node) -> bool:
+    """Tell whether a layer is the linear one at the end, with norms and a softmax behind at most.
+
+    A classifier is trained real where weights are binarised outside of the model.
+    """
+    if not isinstance(node.op, Linear | BatchNorm | Softmax):
+        return False
+    users = graph.users(node.name)
+    return all(isinstance(user.op, Output) or gives_scores(graph, user) for user in users)
 
 
 def _takes_bipolar(graph: Graph, node: Node) -> bool:
@@ -143,6 +157,8 @@ def not_binary_reason(node: Node, graph: Graph) -> str:
         return f"its operand is real: {what} at {source.location}"
     weight = node.op.weight.reshape(len(node.op.weight), -1)
     way_out = "; its operand is a sign, hence --binarize-weights sign or mean would make it binary"
+    if gives_scores(graph, node):
+        way_out = ""
     zeros = int(np.count_nonzero(weight == 0))
     if zeros:
         return f"{zeros} of {weight.size} weights are 0{way_out}"

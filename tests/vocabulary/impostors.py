@@ -80,3 +80,18 @@ class Warm(Small):
 class RealWeights(Small):
     def weight(self):
         return self.real
+
+
+@impostor("a steep slope with bounds as far away", "BatchNorm")
+class FarBounds(Small):
+    def sign(self, x):
+        return torch.clamp(x * 1e4, -1e4, 1e4) / 1e4
+
+
+@impostor("small weights on a steep slope", "magnitude")
+class SteepWeights(Small):
+    def first_weight(self):
+        return torch.rand(6, 6, 3, 3) * 0.002 - 0.001
+
+    def weight(self):
+        return torch.tanh(1e4 * self.real)

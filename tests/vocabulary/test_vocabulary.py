@@ -87,3 +87,48 @@ def test_a_weight_that_changes_on_every_run_is_refused():
     module, frames = made(Restless)
     with pytest.raises(r2b.UserError, match="alpha"):
         import_module(module, real(frames))
+
+
+def test_a_steep_slope_with_values_inside_is_refused_by_name():
+    class Tiny(ENTRIES["sign: clamp of a steep slope"]):
+        def prepare(self):
+            with torch.no_grad():
+                self.norm.weight.mul_(1e-6)
+
+    module, frames = made(Tiny)
+    with pytest.raises(r2b.UserError, match="values lie within the slope"):
+        r2b.compile(module, real(frames), target="numpy", calibration=frames, sign_zero=1)
+
+
+def test_binarize_weights_leaves_the_classifier_real():
+    class SignedHead(ENTRIES["scale: per channel, behind"]):
+        def prepare(self):
+            super().prepare()
+            self.head = nn.Linear(600, 4)
+
+        def weight(self):
+            return self.real
+
+        def forward(self, frames):
+            x = self.norm(self.stem(frames))
+            return self.head(self.sign(self.after(self.convolve(x), x)).flatten(1))
+
+    module, frames = made(SignedHead)
+    options = {"target": "numpy", "calibration": frames}
+    plain = r2b.compile(module, real(frames), **options)
+    assert len(plain.notes) == 1 and "--binarize-weights" in plain.notes[0]
+    chosen = r2b.compile(module, real(frames), binarize_weights="sign", **options)
+    kinds = [type(node.op).__name__ for node in chosen.graph.nodes()]
+    assert kinds.count("BinaryConv2d") == 1 and "BinaryLinear" not in kinds
+    assert chosen.notes == ()
+
+
+def test_mean_and_deviation_may_be_lists_and_tensors():
+    module, frames = made(ENTRIES["weight: constant scale"])
+    options = {"target": "numpy", "calibration": frames}
+    wanted = r2b.compile(module, real(frames), mean=(0.1, 0.2, 0.3), **options).program
+    for mean in ([0.1, 0.2, 0.3], np.array([0.1, 0.2, 0.3])):
+        found = r2b.compile(module, real(frames), mean=mean, **options).program
+        assert found.preprocessing == wanted.preprocessing
+    with pytest.raises(r2b.UserError, match="mean must be a number"):
+        r2b.compile(module, real(frames), mean={"r": 1}, **options)
