@@ -58,7 +58,10 @@ def capture_program(program: ExportedProgram) -> Capture:
 
 def _refuse_keywords(program: ExportedProgram) -> None:
     """Refuse frames that are not the one positional argument; only such can be given them."""
-    args, kwargs = program.call_spec.in_spec.children()
+    spec = program.call_spec.in_spec
+    if spec is None:
+        return
+    args, kwargs = spec.children()
     leaf = args.num_children == 1 and args.children()[0].is_leaf()
     if kwargs.num_children or (args.num_leaves == 1 and not leaf):
         raise UserError(
