@@ -64,7 +64,7 @@ class Table:
         Where the cases part, one number or one per channel.
     cases : three arrays
         Value, or coefficient, below the threshold; value at it; value, or coefficient, above.
-    power : float
+    powers : two floats
         Below and above the value is the coefficient times ``|x - t| ** power``.
     threshold_name : str
         Node of the threshold; empty for 0.
@@ -75,9 +75,19 @@ class Table:
     variable: str
     threshold: Array
     cases: tuple[Array, Array, Array]
-    power: float = 0.0
+    powers: tuple[float, float] = (0.0, 0.0)
     threshold_name: str = ""
     form: str = ""
+
+    @property
+    def power(self) -> float:
+        """The power on both sides; not a number, and so equal to none, where they differ."""
+        return self.powers[0] if self.powers[0] == self.powers[1] else np.nan
+
+    def on(self, side: int) -> Table:
+        """As if one side's case, 0 below and 1 above, were all there is."""
+        case, power = self.cases[2 * side], self.powers[side]
+        return replace(self, cases=(case, case, case), powers=(power, power))
 
     @property
     def is_zero(self) -> bool:
@@ -103,7 +113,7 @@ def number(value: Array) -> Table:
 def symbol(name: str) -> Table:
     """Make the table of a variable itself."""
     cases = (np.array(-1.0), np.array(0.0), np.array(1.0))
-    return Table(name, np.zeros(()), cases, power=1.0)
+    return Table(name, np.zeros(()), cases, powers=(1.0, 1.0))
 
 
 def two_valued(table: Table) -> TwoValued | None:
@@ -235,12 +245,18 @@ def _combine(node: Node, tables: Sequence[Table]) -> Table | None:
             return None
     op = node.op
     steep = node.type.batched and _is_steep(op, tables[0])
-    power = 0.0 if steep else _POWERS[type(op)](op, tables)
-    if power is None or any(not np.all(np.isfinite(table.threshold)) for table in variables):
+    powers = [0.0 if steep else _power(op, tables, side) for side in (0, 1)]
+    if None in powers or any(not np.all(np.isfinite(table.threshold)) for table in variables):
         return None
     cases = [_evaluate(node, [_case(table, case, steep) for table in tables]) for case in range(3)]
     form = _form(node, tables, steep)
-    return replace(first, cases=(cases[0], cases[1], cases[2]), power=power, form=form)
+    below, above = cast(list[float], powers)
+    return replace(first, cases=(cases[0], cases[1], cases[2]), powers=(below, above), form=form)
+
+
+def _power(op: Op, tables: Sequence[Table], side: int) -> float | None:
+    """Power of the result below (0) or above (1) the threshold."""
+    return _POWERS[type(op)](op, [table.on(side) for table in tables])
 
 
 def _case(table: Table, case: int, steep: bool) -> Array:
@@ -314,6 +330,16 @@ def _of_unary(op: Any, tables: Sequence[Table]) -> float | None:
     return power * factors[op.kind] if op.kind in factors else _bounded(op, tables)
 
 
+def _of_where(tables: Sequence[Table]) -> float | None:
+    """On a side where the condition is decided, the other branch does not matter."""
+    condition, *branches = tables
+    if condition.power != 0:
+        return None
+    if np.all(condition.cases[0]):
+        return branches[0].power
+    return _common(branches) if np.any(condition.cases[0]) else branches[1].power
+
+
 def _bounded(op: Any, tables: Sequence[Table]) -> float | None:
     return 0.0 if tables[0].power == 0 else None
 
@@ -330,7 +356,7 @@ _POWERS: dict[type[Op], Any] = {
     Arithmetic: _of_arithmetic,
     Unary: _of_unary,
     Compare: lambda op, tables: None if _common(tables) is None else 0.0,
-    Where: lambda op, tables: _common(tables[1:]) if tables[0].power == 0 else None,
+    Where: lambda op, tables: _of_where(tables),
     Sign: lambda op, tables: 0.0,
     ToFloat: _kept,
     Identity: _kept,
