@@ -33,6 +33,7 @@ from r2b.ir.ops import (
     Pad,
     Reshape,
     Scale,
+    Select,
     Sign,
     SpatialScale,
     Unary,
@@ -215,7 +216,7 @@ def _signs(graph: Graph, node: Node) -> Iterator[Node]:
     """Signs that a bipolar value is made of."""
     if isinstance(node.op, Sign):
         yield node
-    elif isinstance(node.op, MaxPool2d | Pad | Flatten | Concat):
+    elif isinstance(node.op, MaxPool2d | Pad | Flatten | Concat | Select):
         for operand in graph.operands(node.name):
             yield from _signs(graph, operand)
 

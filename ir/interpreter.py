@@ -417,6 +417,17 @@ def _concat(op: ops.Concat, operands: Sequence[Array]) -> Array:
     return np.concatenate(operands, axis=1)
 
 
+@semantics(ops.Select)
+def _select(op: ops.Select, operands: Sequence[Array]) -> Array:
+    rows, columns = (
+        slice(start, start + size * step, step)
+        for start, step, size in zip(op.start, op.step, op.size, strict=True)
+    )
+    image = operands[0][:, :, rows, columns]
+    # one channel of zeros behind the others is what -1 names
+    return np.concatenate([image, np.zeros_like(image[:, :1])], axis=1)[:, list(op.channels)]
+
+
 @semantics(ops.Opaque)
 def _opaque(op: ops.Opaque, operands: Sequence[Array]) -> Array:
     raise ValueError(f"the Graph does not know the value of {op.target}")

@@ -48,7 +48,7 @@ from r2b.ir.ops.raw import (
     Unary,
     Where,
 )
-from r2b.ir.ops.structure import Concat, Flatten, Input, Output, Pad
+from r2b.ir.ops.structure import Concat, Flatten, Input, Output, Pad, Select
 
 __all__ = [
     "CANONICAL_OPS",
@@ -92,6 +92,7 @@ __all__ = [
     "Relu",
     "Reshape",
     "Scale",
+    "Select",
     "Sigmoid",
     "Sign",
     "Softmax",
@@ -127,6 +128,7 @@ CANONICAL_OPS: tuple[type[Op], ...] = (
     Flatten,
     Pad,
     Concat,
+    Select,
     Softmax,
 )
 """What the passes leave and the quantizer reads."""

@@ -1,4 +1,4 @@
-"""Canonical operations that move values: ends, views, padding, concatenation."""
+"""Canonical operations that move values: ends, views, padding, concatenation, selection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from r2b.ir.ops.base import Op, Padding, Types, feature_map, require
+from r2b.ir.ops.base import Op, Padding, Pair, Types, feature_map, require
 from r2b.ir.types import DType, TensorType
 
 
@@ -91,3 +91,51 @@ class Concat(Op):
         bipolar = all(operand.dtype is DType.BIPOLAR for operand in operands)
         dtype = DType.BIPOLAR if bipolar else DType.FLOAT
         return TensorType((1, channels, *first.shape[2:]), dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Op):
+    """Some channels of some positions: ``y[n,i,r,c] = x[n, channels[i], r0 + r*sr, c0 + c*sc]``.
+
+    A channel of -1 is 0 everywhere. Without such channels, and of a bipolar operand, the result is
+    bipolar.
+
+    Parameters
+    ----------
+    channels : tuple of int
+        Channel of the operand for each of the result; any order, any number of times.
+    start : (r0, c0)
+    step : (sr, sc)
+    size : (rows, columns)
+        Of the result.
+    """
+
+    channels: tuple[int, ...]
+    start: Pair = (0, 0)
+    step: Pair = (1, 1)
+    size: Pair = (1, 1)
+
+    def _infer(self, operands: Types) -> TensorType:
+        channels, height, width = feature_map(operands[0], "Select")
+        known = all(-1 <= channel < channels for channel in self.channels)
+        require(bool(self.channels) and known, f"Select takes channels of {operands[0]}, or -1")
+        for start, step, size, whole in zip(
+            self.start, self.step, self.size, (height, width), strict=True
+        ):
+            inside = start >= 0 and step >= 1 and size >= 1 and start + (size - 1) * step < whole
+            require(inside, f"Select must stay inside the image of {operands[0]}")
+        two_valued = operands[0].dtype is DType.BIPOLAR and -1 not in self.channels
+        dtype = DType.BIPOLAR if two_valued else DType.FLOAT
+        return TensorType((1, len(self.channels), *self.size), dtype)
+
+    def after(self, inner: Select) -> Select:
+        """Give the one selection that does what `inner` and then this one do."""
+        return Select(
+            tuple(inner.channels[channel] if channel >= 0 else -1 for channel in self.channels),
+            (
+                inner.start[0] + inner.step[0] * self.start[0],
+                inner.start[1] + inner.step[1] * self.start[1],
+            ),
+            (inner.step[0] * self.step[0], inner.step[1] * self.step[1]),
+            self.size,
+        )

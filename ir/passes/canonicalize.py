@@ -15,6 +15,7 @@ from r2b.ir.passes.hoist_views import HoistViews
 from r2b.ir.passes.infrastructure import Pass, Pipeline
 from r2b.ir.passes.merge_batch_norms import MergeBatchNorms
 from r2b.ir.passes.merge_common_subexpressions import MergeCommonSubexpressions
+from r2b.ir.passes.merge_selections import MergeSelections
 from r2b.ir.passes.recognize_activations import RecognizeActivations
 from r2b.ir.passes.recognize_add import RecognizeAdd
 from r2b.ir.passes.recognize_binary_convs import Binarization, RecognizeBinaryConvs
@@ -67,6 +68,7 @@ def passes_for(
         RecognizeScale(),
         RecognizeSpatialScale(),
         RecognizeAdd(),
+        MergeSelections(),
         # --- binary
         # after views, which stand between a sign and a border or a pooling
         ReorderSigns(),

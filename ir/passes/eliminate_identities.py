@@ -21,6 +21,7 @@ from r2b.ir.ops import (
     MaxPool2d,
     Pad,
     Reshape,
+    Select,
     SpatialScale,
     ToFloat,
     Where,
@@ -41,7 +42,7 @@ class EliminateIdentities(RewritePass):
     6. ``where(mask, a, a.detach())``, which only steers gradients
     7. times or by 1, plus or minus 0, a BatchNorm that does nothing
     8. pooling of single pixels, a border of no width, a concatenation of one, a clamp without
-       bounds
+       bounds, a selection of everything in its order
     """
 
     name: ClassVar[str] = "eliminate-identities"
@@ -112,6 +113,8 @@ def _is_neutral(graph: Graph, node: Node, operand: Node) -> bool:
             return not any(padding)
         case Concat():
             return len(node.operands) == 1
+        case Select(channels):
+            return channels == tuple(range(len(channels)))  # the shape is the same
         case Hardtanh(lo, hi):
             return (lo, hi) == (-np.inf, np.inf)
         case _:

@@ -12,7 +12,8 @@ an image of C x 1 x 1, and Flatten is a view where it can be). What is rewritten
    sign maps;
 7. a sign map or the frame where a stored tensor is needed -> a BatchNorm of 1 and 0;
 8. Gate, where it does not scale one convolution -> mean, two 1x1 convolutions, its function;
-9. Softmax at the end -> nothing.
+9. Softmax at the end -> nothing;
+10. Select -> a convolution whose weights are 1 for the selected channel and 0 elsewhere.
 """
 
 from __future__ import annotations
@@ -149,6 +150,8 @@ class Legalizer:
                 return self._max_pool(node, operands)
             case ops.Pad():
                 return self._pad(node, operands[0])
+            case ops.Select():
+                return self._put(node, _selection(node.op, self._shape(operands[0])), operands)
             case ops.AvgPool2d():
                 return self._avg_pool(node, node.op, operands[0])
             case ops.GlobalAvgPool():
@@ -342,6 +345,19 @@ def _as_conv(op: ops.Linear | ops.BinaryLinear, shape: tuple[int, ...]) -> ops.O
 
 def _point(weight: ops.FloatArray, bias: ops.FloatArray | None) -> ops.Conv2d:
     return ops.Conv2d(weight[:, :, None, None], bias)
+
+
+def _selection(op: ops.Select, shape: tuple[int, int, int]) -> ops.Conv2d:
+    """Kernel that reaches from the first selected position to behind the last, if that is cut."""
+    cut = (
+        size - count * step for size, count, step in zip(shape[1:], op.size, op.step, strict=True)
+    )
+    rows, columns = (max(start, rest) + 1 for start, rest in zip(op.start, cut, strict=True))
+    weight = np.zeros((len(op.channels), shape[0], rows, columns))
+    for output, channel in enumerate(op.channels):
+        if channel >= 0:
+            weight[output, channel, op.start[0], op.start[1]] = 1.0
+    return ops.Conv2d(weight, None, op.step)
 
 
 def _whole(shape: tuple[int, int, int]) -> ops.AvgPool2d:

@@ -202,9 +202,17 @@ def limit_of_integers(graph: Graph, node: Node) -> int | None:
             return None if None in limits else sum(limit or 0 for limit in limits)
         case ops.Pad(value=value) if value != int(value):
             return None
+        case ops.Conv2d() if selects(node.op):
+            return limit_of_integers(graph, operands[0])
         case ops.Pad() | ops.MaxPool2d() | ops.Concat() | ops.Reshape() | ops.Relu():
             limits = [limit_of_integers(graph, operand) for operand in operands]
             border = int(abs(node.op.value)) if isinstance(node.op, ops.Pad) else 0
             return None if None in limits else max(border, *(limit or 0 for limit in limits), 0)
         case _:
             return None
+
+
+def selects(op: ops.Conv2d) -> bool:
+    """Tell whether every result of a convolution is one value of its operand, or 0."""
+    taps = np.count_nonzero(op.weight.reshape(len(op.weight), -1), axis=1)
+    return op.bias is None and bool(np.all(taps <= 1) and np.all(np.isin(op.weight, (0, 1))))

@@ -16,7 +16,7 @@ from r2b.ir import ops
 from r2b.ir.errors import UnsupportedOpError
 from r2b.ir.graph import Graph, Node
 from r2b.ir.quantize.partition import Draft
-from r2b.ir.quantize.scales import limit_of_integers
+from r2b.ir.quantize.scales import limit_of_integers, selects
 
 KEEPING = (
     ops.MaxPool2d,
@@ -40,6 +40,10 @@ def clips_at_zero(graph: Graph, node: Node) -> bool:
             return lo == 0 or hi == 0 or clips_at_zero(graph, graph.operands(node.name)[0])
         case ops.Pad(value=value) if value == 0:
             return True
+        case ops.Conv2d(weight=weight, bias=None) if not np.all(weight.any(axis=(1, 2, 3))):
+            return True  # a channel of zeros
+        case ops.Conv2d() if selects(node.op):
+            return clips_at_zero(graph, graph.operands(node.name)[0])
         case ops.BatchNorm(offset=offset) if np.any(offset == 0):
             return clips_at_zero(graph, graph.operands(node.name)[0])
         case ops.Add():

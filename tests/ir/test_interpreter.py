@@ -143,6 +143,10 @@ def test_gate_and_scale():
         (ops.Softmax(), lambda x: x.softmax(1)),
         (ops.Softmax(log=True), lambda x: x.log_softmax(1)),
         (ops.Pad((1, 0, 2, 3), -1.0), lambda x: functional.pad(x, (0, 3, 1, 2), value=-1.0)),
+        (
+            ops.Select((3, -1, 0), (1, 0), (2, 3), (3, 2)),
+            lambda x: functional.pad(x, (0, 0, 0, 0, 0, 1))[:, [3, 4, 0], 1::2, :6:3],
+        ),
         (ops.Unary("neg"), torch.neg),
         (ops.Unary("abs"), torch.abs),
         (ops.Unary("sqrt"), torch.sqrt),

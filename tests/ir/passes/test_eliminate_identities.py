@@ -86,6 +86,7 @@ y = Where(c, r, d)
     "8 border": "y = Pad(x, padding=(0, 0, 0, 0), value=1.0)",
     "8 concatenation": "y = Concat(x)",
     "8 clamp": "y = Hardtanh(x, lo=-inf, hi=inf)",
+    "8 selection": "y = Select(x, channels=(0, 1), size=(4, 4))",
 }
 
 
@@ -107,6 +108,7 @@ y = Where(c, r, h)
     "7 batch norm": f"y = BatchNorm(x, {_NORM.format(2.0)})",
     "8 strided pooling": "y = MaxPool2d(x, kernel=(1, 1), stride=(2, 2))",
     "8 concatenation": "y = Concat(x, x)",
+    "8 selection": "y = Select(x, channels=(1, 0), size=(4, 4))",
 }
 
 

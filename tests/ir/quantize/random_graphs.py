@@ -22,6 +22,7 @@ KINDS = [
     "sign",
     "add",
     "scale",
+    "select",
     "spatial",
     "gate",
     "excite",
@@ -193,6 +194,19 @@ class Grower(networks.Builder):
 
         if (other := self._partner(fits)) and self.type.channels < 40:
             self.one(ops.Concat(), self.last, other)
+
+    def _select(self):
+        """Some channels in any order, some of them 0, of a part of the image."""
+        if not self.is_map:
+            return
+        channels, *size = self.type.shape[1:]
+        lowest = 0 if self.rng.integers(2) else -1
+        chosen = tuple(int(c) for c in self.rng.integers(lowest, channels, self.width()))
+        start = tuple(int(self.rng.integers(0, min(2, s))) for s in size)
+        step = tuple(int(self.rng.integers(1, 3)) for _ in size)
+        most = [(s - f - 1) // t + 1 for s, f, t in zip(size, start, step, strict=True)]
+        kept = tuple(int(self.rng.integers(max(1, m - 1), m + 1)) for m in most)
+        self.one(ops.Select(chosen, start, step, kept))
 
     def _flatten(self):
         if self.is_map and self.rng.integers(3) == 0:
