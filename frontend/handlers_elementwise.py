@@ -210,6 +210,51 @@ def _masked_fill(node: Arguments) -> str:
     return node.make(ops.Where(), node.tensor("mask"), node.tensor("value"), node.tensor("self"))
 
 
+@handles(aten.index_put.default)
+def _index_put(node: Arguments) -> str:
+    """``x[mask] = number``; other indices are assignments to a part of a tensor."""
+    masks = [node.operand(index) for index in node["indices"] if index is not None]
+    kinds = [node.graph[mask].type for mask in masks]
+    whole = len(node["indices"]) == 1 and [kind.shape for kind in kinds] == [node.shape()]
+    refuse_if(
+        not whole or kinds[0].dtype is not DType.BOOL or bool(node["accumulate"]),
+        "an assignment to a part of a tensor: use a mask of its shape, or torch.where",
+    )
+    value = node.tensor("values")
+    refuse_if(node.graph[value].type.shape not in ((), (1,)), "an assignment of several values")
+    return node.make(ops.Where(), masks[0], value, node.tensor("self"))
+
+
+@handles(*overloads("bitwise_not.default", "logical_not.default"), elementwise=True)
+def _not(node: Arguments) -> str:
+    return node.make(ops.Compare("eq"), _as_number(node, "self"), node.constant(0.0))
+
+
+def _as_number(node: Arguments, name: str) -> str:
+    """0 and 1 of a truth value; a real value, which is true where it is not 0, by comparison."""
+    value = node.tensor(name)
+    if node.graph[value].type.dtype is DType.BOOL:
+        return node.step(ops.ToFloat(), value)
+    refuse_if("logical" not in str(node.node.target), "arithmetic of bits")
+    return node.step(ops.ToFloat(), node.step(ops.Compare("ne"), value, node.constant(0.0)))
+
+
+def _logical(kind: Any) -> Handler:
+    def handler(node: Arguments) -> str:
+        joined = ops.Arithmetic(kind)
+        value = node.step(joined, _as_number(node, "self"), _as_number(node, "other"))
+        return node.make(ops.Compare("ne"), value, node.constant(0.0))
+
+    return handler
+
+
+_LOGIC = {"and": "mul", "or": "maximum", "xor": "sub"}
+
+for _name, _kind in _LOGIC.items():
+    _names = (f"bitwise_{_name}.Tensor", f"logical_{_name}.default", f"__{_name}__.Tensor")
+    handles(*overloads(*_names), elementwise=True)(_logical(_kind))
+
+
 @handles(aten.heaviside.default, elementwise=True)
 def _heaviside(node: Arguments) -> str:
     value, zero = node.tensor("self"), node.constant(0.0)

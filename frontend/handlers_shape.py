@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from r2b.frontend.arguments import Arguments, aten, handles, overloads, refuse_if
+from r2b.frontend.arguments import (
+    Arguments,
+    Handler,
+    NotSupportedError,
+    aten,
+    handles,
+    overloads,
+    refuse_if,
+)
 from r2b.frontend.capture import to_numpy
 from r2b.ir import ops
 
@@ -66,8 +74,82 @@ def _select(node: Arguments) -> str:
 
 @handles(aten.slice.Tensor)
 def _slice(node: Arguments) -> str:
-    refuse_if(node.shape() != node.size("self"), "a slice that drops elements")
-    return node.make(ops.Identity("slice"), node.tensor("self"))
+    size = node.size("self")
+    if node.shape() == size:
+        return node.make(ops.Identity("slice"), node.tensor("self"))
+    axis = node["dim"] % len(size)
+    _refuse_unless_image(node, axis)
+    first, last, step = slice(node["start"], node["end"], node["step"]).indices(size[axis])
+    return _selected(node, axis, range(first, last, step))
+
+
+@handles(*overloads("narrow.default"))
+def _narrow(node: Arguments) -> str:
+    size = node.size("self")
+    axis = node["dim"] % len(size)
+    _refuse_unless_image(node, axis)
+    first = node["start"] % size[axis]
+    return _selected(node, axis, range(first, first + node["length"]))
+
+
+@handles(*overloads("index_select.default"))
+def _index_select(node: Arguments) -> str:
+    index = node.graph[node.tensor("index")]
+    while isinstance(index.op, ops.Identity):
+        (index,) = node.graph.operands(index.name)
+    if not isinstance(index.op, ops.Constant):
+        raise NotSupportedError("an index that depends on the frames")
+    axis = node["dim"] % len(node.size("self"))
+    _refuse_unless_image(node, axis)
+    return _selected(node, axis, [int(channel) for channel in index.op.value])
+
+
+@handles(*overloads("channel_shuffle.default", "native_channel_shuffle.default"))
+def _channel_shuffle(node: Arguments) -> str:
+    _refuse_unless_image(node, 1)
+    channels, groups = node.channels("self"), node["groups"]
+    order = [g * (channels // groups) + i for i in range(channels // groups) for g in range(groups)]
+    return _selected(node, 1, order)
+
+
+def _refuse_unless_image(node: Arguments, axis: int) -> None:
+    refuse_if(node.fixed or axis == 0, "a part of the frames")
+    refuse_if(len(node.size("self")) != 4, "a part of a tensor that is not N x C x H x W")
+
+
+def _selected(node: Arguments, axis: int, chosen: Sequence[int]) -> str:
+    """Choose along one dimension; rows and columns in their order, at one distance."""
+    size = node.size("self")
+    regular = isinstance(chosen, range) or axis == 1
+    refuse_if(not chosen or not regular, "rows or columns put in another order")
+    ranges = [range(count) for count in size]
+    if axis > 1:
+        assert isinstance(chosen, range)
+        ranges[axis] = chosen
+    channels = tuple(chosen) if axis == 1 else tuple(range(size[1]))
+    rows, columns = ranges[2:]
+    op = ops.Select(
+        channels,
+        (rows.start, columns.start),
+        (rows.step, columns.step),
+        (len(rows), len(columns)),
+    )
+    return node.make(op, node.tensor("self"))
+
+
+def _split(node: Arguments) -> str:
+    size = node.size("self")
+    axis = node["dim"] % len(size)
+    _refuse_unless_image(node, axis)
+    sizes = [part.shape[axis] for part in node.node.meta["val"]]
+    first = sum(sizes[: node["part"]])
+    return _selected(node, axis, range(first, first + sizes[node["part"]]))
+
+
+PARTS: dict[Any, Handler] = dict.fromkeys(
+    overloads("split.Tensor", "split_with_sizes.default", "chunk.default"), _split
+)
+"""ATen operations with a list of results; asked once for each, whose index is argument "part"."""
 
 
 # ------------------------------------------------------------------------ padding, concatenation
@@ -81,25 +163,52 @@ def _pad(node: Arguments) -> str:
         f"padding of mode {mode}: the border must be a constant (zero padding, or "
         "torch.nn.functional.pad with a value)",
     )
-    amounts = [int(amount) for amount in node["pad"]] + [0, 0, 0, 0]
+    written = [int(amount) for amount in node["pad"]]
+    amounts = [*written, *[0] * (8 - len(written))]
     left, right, top, bottom, *others = amounts
-    refuse_if(any(others), "padding of channels: concatenate, or use a projection")
     if not any(amounts):
         return node.make(ops.Identity("pad"), node.tensor("self"))
     value = float(node["value"]) if node.has("value") else 0.0
-    return node.make(ops.Pad((top, left, bottom, right), value), node.tensor("self"))
+    source, border = node.tensor("self"), ops.Pad((top, left, bottom, right), value)
+    if not any(others):
+        return node.make(border, source)
+    refuse_if(value != 0, "padding of channels with other than 0")
+    refuse_if(any(others[2:]), "padding of the frames themselves")
+    if any(border.padding):
+        source = node.step(border, source)
+    return _padded_channels(node, source, others[0], others[1])
+
+
+def _padded_channels(node: Arguments, source: str, before: int, behind: int) -> str:
+    """Add channels of 0; negative numbers take channels away."""
+    _refuse_unless_image(node, 1)
+    _, channels, rows, columns = node.graph[source].type.shape
+    kept = range(max(0, -before), channels - max(0, -behind))
+    chosen = (*[-1] * max(0, before), *kept, *[-1] * max(0, behind))
+    return node.make(ops.Select(chosen, size=(rows, columns)), source)
 
 
 @handles(*overloads("cat.default", "concat.default", "concatenate.default"))
 def _cat(node: Arguments) -> str:
     names = [node.operand(tensor) for tensor in node["tensors"]]
-    rank = len(node.graph[names[0]].type.shape)
+    framed = next((name for name in names if node.graph[name].type.batched), "")
+    refuse_if(not framed, "concatenation of constants")
+    rank = len(node.graph[framed].type.shape)
     refuse_if(node["dim"] % rank != 1, "concatenation along anything but the channels")
-    refuse_if(
-        not all(node.graph[name].type.batched for name in names),
-        "concatenation of frames with a constant",
-    )
-    return node.make(ops.Concat(), *names)
+    parts = [
+        name if node.graph[name].type.batched else _zeros(node, name, tensor, framed)
+        for name, tensor in zip(names, node["tensors"], strict=True)
+    ]
+    return node.make(ops.Concat(), *parts)
+
+
+def _zeros(node: Arguments, name: str, tensor: Any, framed: str) -> str:
+    """Channels of 0 that are concatenated with frames, as a selection of none of theirs."""
+    constant, size = node.graph[name].op, node.graph[framed].type.shape
+    zero = isinstance(constant, ops.Constant) and not constant.value.any()
+    refuse_if(not zero or len(size) != 4, "concatenation of frames with a constant that is not 0")
+    channels = int(tensor.meta["val"].shape[1])
+    return node.step(ops.Select((-1,) * channels, size=(size[2], size[3])), framed)
 
 
 @handles(*overloads("repeat.default", "tile.default"))

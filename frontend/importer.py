@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from r2b.frontend.handlers import (
     NotSupportedError,
     shape_of,
 )
-from r2b.frontend.handlers_shape import constant_of
+from r2b.frontend.handlers_shape import PARTS, constant_of
 from r2b.frontend.locations import location_of
 from r2b.ir.errors import Location, UnsupportedOpError
 from r2b.ir.graph import Graph
@@ -227,11 +227,25 @@ class _Importer:
             self._refuse(node, "an element of what is no list of tensors")
         elif index == 0 and source in self.names:
             self.names[node] = self.names[source]
+        elif source.target in PARTS and source in self.several:
+            self._part(node, source, index)
         else:
             reason = self.several.get(source, "only the first result of an operation is supported")
             self._add_opaque(node, source, reason)
 
+    def _part(self, node: fx.Node, source: fx.Node, index: int) -> None:
+        """One of the parts that a tensor is split into, as an operation of its own."""
+        arguments = self._arguments(source, False)
+        arguments = replace(arguments, values=arguments.values | {"part": index}, name=node.name)
+        try:
+            self.names[node] = PARTS[source.target](arguments)
+        except (NotSupportedError, ValueError) as error:
+            self._add_opaque(node, source, str(error))
+
     def _import(self, node: fx.Node) -> None:
+        if node.target in PARTS:
+            self.several[node] = ""
+            return
         try:
             self.names[node] = self._handle(node)
         except (NotSupportedError, ValueError) as error:

@@ -49,6 +49,12 @@ def _kinds(graph: Graph) -> set[str]:
     return kinds - {"Input", "Output", "Constant", "Identity"}
 
 
+def _assigned(m, x):
+    signs = torch.sign(x - 0.1)
+    signs[signs == 0] = 1
+    return x.masked_fill(signs < 0, -1.0)
+
+
 _IMAGES = {
     "cat": (lambda m, x: torch.cat([x, x.relu(), x], 1), {"Concat", "Relu"}),
     "cat from the end": (lambda m, x: torch.cat((x, x), -3), {"Concat"}),
@@ -58,6 +64,34 @@ _IMAGES = {
     "pad": (lambda m, x: functional.pad(x, (1, 2, 0, 1)), {"Pad"}),
     "pad with -1": (lambda m, x: functional.pad(x, (1, 1, 1, 1), value=-1), {"Pad"}),
     "pad columns": (lambda m, x: functional.pad(x, (1, 1)), {"Pad"}),
+    "pad channels": (lambda m, x: functional.pad(x, (0, 0, 0, 0, 1, 2)), {"Select"}),
+    "pad all": (lambda m, x: functional.pad(x, (1, 0, 0, 1, 2, 0)), {"Pad", "Select"}),
+    "cut channels by padding": (lambda m, x: functional.pad(x, (0, 0, 0, 0, -1, 2)), {"Select"}),
+    "every other pixel": (lambda m, x: x[:, :, ::2, 1::2], {"Select"}),
+    "crop": (lambda m, x: x[:, :, 1:-2, 2:5], {"Select"}),
+    "some channels": (lambda m, x: x[:, 1:3], {"Select"}),
+    "narrow": (lambda m, x: x.narrow(1, 1, 2), {"Select"}),
+    "chosen channels": (lambda m, x: x.index_select(1, torch.tensor([3, 0, 3])), {"Select"}),
+    "channel shuffle": (lambda m, x: functional.channel_shuffle(x, 2), {"Select"}),
+    "split": (lambda m, x: x.split(3, 1)[1], {"Select"}),
+    "split by sizes": (lambda m, x: sum(x.split([2, 2], 1)), {"Select", "Arithmetic"}),
+    "chunk": (lambda m, x: torch.cat(x.chunk(2, 1)[::-1], 1), {"Select", "Concat"}),
+    "cat with zeros": (
+        lambda m, x: torch.cat([torch.zeros_like(x[:, :3]), x], 1),
+        {"Select", "Concat"},
+    ),
+    "mask assigned in place": (_assigned, {"Compare", "Where", "Sign", "Arithmetic"}),
+    "not": (lambda m, x: (~(x < 0)).float(), {"Compare", "ToFloat"}),
+    "logical not": (
+        lambda m, x: torch.logical_not(x.relu()).float(),
+        {"Relu", "Compare", "ToFloat"},
+    ),
+    "and": (lambda m, x: ((x > 0) & (x < 0.2)).float(), {"Compare", "ToFloat", "Arithmetic"}),
+    "or": (
+        lambda m, x: torch.logical_or(x > 0.2, x < -0.2).float(),
+        {"Compare", "ToFloat", "Arithmetic"},
+    ),
+    "xor": (lambda m, x: ((x > 0) ^ (x < 0.2)).float(), {"Compare", "ToFloat", "Arithmetic"}),
     "pad by nothing": (lambda m, x: functional.pad(x, (0, 0)).relu(), {"Relu"}),
     "pad module": (lambda m, x: nn.ZeroPad2d(2)(x), {"Pad"}),
     "hardsigmoid": (lambda m, x: functional.hardsigmoid(x * 9), {"Arithmetic", "Activation"}),

@@ -1,7 +1,7 @@
 """Random networks of the whole vocabulary: PyTorch = Graph, and Program = NumPy code.
 
 A sample runs with the tests; ``R2B_EXAMPLES=500 pytest tests/networks/test_random.py`` draws more
-(``make test-random``), other ones with ``R2B_SEED``.
+(``make random``), other ones with ``R2B_SEED``.
 """
 
 from __future__ import annotations

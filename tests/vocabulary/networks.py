@@ -109,6 +109,29 @@ class SignOfSign(Small):
         return torch.sign(torch.sign(x) + 1e-6)
 
 
+@entry("sign: torch.sign, zeros assigned through a mask")
+class Assigned(Small):
+    def sign(self, x):
+        signs = torch.sign(x)
+        signs[signs == 0] = 1
+        return signs
+
+
+@entry("sign: masks filled one after the other")
+class Filled(Small):
+    def sign(self, x):
+        signs = x.clone()
+        signs[x >= 0] = 1
+        signs[x < 0] = -1
+        return signs
+
+
+@entry("sign: not negative")
+class NotNegative(Small):
+    def sign(self, x):
+        return (~(x < 0)).float() * 2 - 1
+
+
 @entry("sign: x/|x|")
 class Quotient(Small):
     def sign(self, x):
@@ -566,6 +589,27 @@ class PoolShortcut(Small):
 
     def after(self, y, x):
         return y + F.avg_pool2d(x, 2)
+
+
+@entry("structure: shortcut without parameters, every other pixel and channels of 0")
+class PaddedShortcut(Small):
+    outputs = 2 * WIDTH
+    skip = False
+
+    def convolve(self, x):
+        return F.conv2d(self.sign(x), self.weight(), stride=2, padding=1)
+
+    def after(self, y, x):
+        return y + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, WIDTH // 2, WIDTH // 2))
+
+
+@entry("structure: halves of the channels, shuffled")
+class Shuffled(Small):
+    skip = False
+
+    def after(self, y, x):
+        kept, changed = x.chunk(2, 1)[0], y.split(WIDTH // 2, 1)[1]
+        return F.channel_shuffle(torch.cat((kept, changed), 1), 2)
 
 
 @entry("structure: projection shortcut")
