@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -175,12 +175,24 @@ def with_folder(request: Request, options: Options) -> Options:
     return replace(options, output=Path(request.path.with_suffix(".r2b").name))
 
 
-def load(request: Request, reporter: Reporter) -> Loaded:
-    """Read a model file, or make the network of a name; say what was changed on the way."""
-    if _is_name(request):
+def load(
+    request: Request,
+    reporter: Reporter,
+    make: Callable[[str, Mapping[str, Any]], Loaded] = checkpoint.named,
+) -> Loaded:
+    """Read a model file, or make the network of a name; say what was changed on the way.
+
+    Parameters
+    ----------
+    request : Request
+    reporter : Reporter
+    make : callable
+        Makes the network of a name, with its options.
+    """
+    if is_name(request):
         if request.factory is not None:
             raise UserError(f"{request.path} names a network of r2b's own; leave --model away")
-        loaded = checkpoint.named(str(request.path), parse_arguments(request.arguments))
+        loaded = make(str(request.path), parse_arguments(request.arguments))
     elif not request.path.suffix and not request.path.exists():
         raise UserError(
             f"{request.path}: there is no such file, and r2b has no network of that name; the "
@@ -193,7 +205,7 @@ def load(request: Request, reporter: Reporter) -> Loaded:
     return loaded
 
 
-def _is_name(request: Request) -> bool:
+def is_name(request: Request) -> bool:
     """Tell whether MODEL is a network of the zoo; a file of that name comes first."""
     return str(request.path) in ARCHITECTURES and not request.path.exists()
 
