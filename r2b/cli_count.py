@@ -150,8 +150,8 @@ def checked_form(reporter: Reporter, csv: bool, markdown: bool) -> Form:
 
 def show_rules(form: Form) -> None:
     """Print every rule."""
+    from r2b.count_data import rules_dict
     from r2b.count_sheets import rules_sheets
-    from r2b.counting import rules_dict
 
     form.show(rules_sheets(), rules_dict())
 

@@ -96,15 +96,19 @@ def _quantities(count: Count) -> Iterable[tuple[str, float]]:
     yield "parameters, 1 bit", count.stored.binary
     yield "parameters, other", count.stored.real
     for bits in REAL_BITS:
-        yield f"parameters, MiB, {bits} bits", round(count.stored.bits(bits) / _MIB, 3)
-    yield f"activations, MiB, {count.real_bits} bits", round(count.activation_bits / _MIB, 3)
-    peak = round(count.peak_activation_bits / _MIB, 3)
-    yield f"activations held at once, MiB, {count.real_bits} bits", peak
+        yield f"parameters, bytes, others in {bits} bits", _bytes(count.stored.bits(bits))
+    yield f"activations, bytes, in {count.real_bits} bits", _bytes(count.activation_bits)
+    yield "activations, bytes, held at once", _bytes(count.peak_activation_bits)
+
+
+def _bytes(bits: int) -> int:
+    """Whole bytes that hold some bits."""
+    return -(-bits // 8)
 
 
 def layers_sheet(models: Sequence[Counted], everything: bool = False) -> Sheet:
     """A row per operation; those that cost and store nothing are left out unless all are wanted."""
-    columns = ("module", "operation", "output", "BOPS", "FLOPS", "parameter bits", "output bits")
+    columns = ("module", "operation", "output", "BOPS", "FLOPS", "stored bits", "output bits")
     several = len(models) > 1
     rows = [
         (*([model.name] if several else []), *_layer(layer))

@@ -8,22 +8,20 @@ same model compares every operation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from r2b import __version__
-from r2b.backends.cost.accounting import REAL_BITS, Count, LayerCount, count
-from r2b.backends.cost.rules import CONVENTIONS, UNITS
+from r2b.backends.cost.accounting import Count, count
 from r2b.compiler import Shape, frame_shape, is_name, load
 from r2b.console import Reporter
+from r2b.count_data import FORMAT_VERSION, count_dict
 from r2b.frontend import loading
 from r2b.frontend.loading import Request
 from r2b.ir.passes.recognize_binary_convs import Binarization
 from r2b.ir.written import written
 from r2b.options import Options
 from r2b.train import checkpoint
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -135,9 +133,6 @@ def _count_model(
     return Counted(name, shape, count_network(loaded.network, shape, options))
 
 
-# ------------------------------------------------------------------------------------- plain data
-
-
 def to_dict(models: Sequence[Counted], options: CountOptions) -> dict[str, Any]:
     """Everything about some models, as plain data for JSON."""
     return {
@@ -150,54 +145,4 @@ def to_dict(models: Sequence[Counted], options: CountOptions) -> dict[str, Any]:
             {"name": model.name, "input_shape": list(model.input_shape), **count_dict(model.count)}
             for model in models
         ],
-    }
-
-
-def count_dict(found: Count) -> dict[str, Any]:
-    """A count as plain data for JSON."""
-    return {
-        "convention": found.convention,
-        "real_bits": found.real_bits,
-        "bops": found.bops,
-        "flops": found.flops,
-        "figure": found.figure,
-        "macs": _macs(found.macs),
-        "kinds": {
-            kind: {"bops": bops, "flops": flops} for kind, (bops, flops) in found.by_kind().items()
-        },
-        "parameters": asdict(found.stored),
-        "parameter_bytes": {str(bits): found.stored.bits(bits) / 8 for bits in REAL_BITS},
-        "activation_bytes": found.activation_bits / 8,
-        "peak_activation_bytes": found.peak_activation_bits / 8,
-        "layers": [_layer(layer) for layer in found.layers],
-    }
-
-
-def _layer(layer: LayerCount) -> dict[str, Any]:
-    return {
-        **asdict(layer),
-        "input_shape": list(layer.input_shape),
-        "output_shape": list(layer.output_shape),
-        "macs": _macs(layer.macs),
-    }
-
-
-def _macs(macs: dict[tuple[int, int], int]) -> list[dict[str, int]]:
-    return [
-        {"weight_bits": weight, "activation_bits": activation, "count": number}
-        for (weight, activation), number in macs.items()
-    ]
-
-
-def rules_dict() -> dict[str, Any]:
-    """The rules as plain data for JSON."""
-    return {
-        "format": "r2b-count-rules",
-        "format_version": FORMAT_VERSION,
-        "r2b": __version__,
-        "kinds": {kind: asdict(unit) for kind, unit in UNITS.items()},
-        "conventions": {
-            name: {**asdict(convention), "costs": dict(convention.costs)}
-            for name, convention in CONVENTIONS.items()
-        },
     }
