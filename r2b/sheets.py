@@ -76,9 +76,13 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def as_csv(sheet: Sheet) -> str:
-    """Comma-separated values, numbers as they are."""
+    """Comma-separated values, numbers as they are; no two columns have one name."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(sheet.columns)
+    left = ("", *sheet.columns)
+    writer.writerow(
+        f"{left[column]} {heading}" if column in sheet.signed else heading
+        for column, heading in enumerate(sheet.columns)
+    )
     writer.writerows(sheet.rows)
     return text.getvalue().rstrip("\n")

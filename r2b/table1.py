@@ -122,7 +122,15 @@ def compared(models: Sequence[Counted]) -> Comparison:
             for what, theirs, ours in zip(_WHAT, row.printed, map(printed, found), strict=True)
             if theirs != ours
         ]
-    columns = ("method", "BOPS", "paper", "FLOPS", "paper", "CIFAR: BOPS", "CIFAR: FLOPS")
+    columns = (
+        "method",
+        "BOPS",
+        "paper's BOPS",
+        "FLOPS",
+        "paper's FLOPS",
+        "CIFAR: BOPS",
+        "CIFAR: FLOPS",
+    )
     sheet = Sheet("Table 1, 224x224, and its CIFAR-100 form, 32x32", columns, tuple(rows))
     return Comparison(sheet, tuple(differing), tuple(models))
 

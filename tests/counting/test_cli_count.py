@@ -60,9 +60,8 @@ def test_one_model(model, capfd):
 def test_side_by_side_with_differences(model, capfd):
     out = run(capfd, model, DIGITS, "--csv", "--convention", "macs")
     rows = list(csv.reader(io.StringIO(out)))
-    assert rows[0] == [
-        "model", "BOPS", "+/-", "FLOPS", "+/-", "MACs", "+/-", "parameters", "+/-", "MiB", "+/-",
-    ]  # fmt: skip
+    figures = ("BOPS", "FLOPS", "MACs", "parameters", "MiB")
+    assert rows[0] == ["model", *(f"{name}{end}" for name in figures for end in ("", " +/-"))]
     assert rows[1][:7] == ["tiny.pt", str(BINARY), "", str(REAL), "", str(BINARY + REAL), ""]
     assert rows[2][:5] == [DIGITS, "2064384", str(2064384 - BINARY), "240128", str(240128 - REAL)]
 

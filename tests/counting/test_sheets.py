@@ -29,7 +29,9 @@ def test_markdown():
 
 
 def test_csv():
-    assert as_csv(SHEET) == "name,count,+/-,MiB\none|two,1234567,,5.125\nx,0,12,2.0\ny,3,-1,0.5"
+    assert (
+        as_csv(SHEET) == "name,count,count +/-,MiB\none|two,1234567,,5.125\nx,0,12,2.0\ny,3,-1,0.5"
+    )
 
 
 def test_terminal():
