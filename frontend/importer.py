@@ -102,6 +102,23 @@ def import_and_capture_exported(program: ExportedProgram) -> tuple[Graph, Captur
     return graph, captured
 
 
+def import_structure(network: nn.Module | ExportedProgram, example: torch.Tensor) -> Graph:
+    """Import a module or a program without comparing any value with PyTorch's.
+
+    For what reads operations and shapes alone; what is computed from the Graph's values needs
+    :func:`import_module` or :func:`import_exported`.
+
+    Parameters
+    ----------
+    network : nn.Module or ExportedProgram
+    example : Tensor
+        As :func:`import_module` takes it; of no use with a program.
+    """
+    if isinstance(network, ExportedProgram):
+        return import_capture(capture_program(network))
+    return import_capture(capture(network, example))
+
+
 def import_capture(captured: Capture) -> Graph:
     """Import what was captured, without comparing it with the module."""
     return _Importer(captured).run()

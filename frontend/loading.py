@@ -229,11 +229,34 @@ def import_and_capture(network: object, example: object) -> tuple[Graph, Capture
     if isinstance(network, ExportedProgram):
         return importer.import_and_capture_exported(network)
     if not isinstance(network, nn.Module):
-        raise UserError(
-            f"the network must be a torch.nn.Module or an ExportedProgram, not a "
-            f"{type(network).__name__}"
-        )
+        raise UserError(_no_network(network))
     return importer.import_and_capture(network, example)  # pyright: ignore[reportArgumentType]
+
+
+def import_structure(network: object, shape: Shape) -> Graph:
+    """Import a module or an exported program for its operations and shapes alone.
+
+    Parameters
+    ----------
+    network : nn.Module or ExportedProgram
+    shape : tuple of int
+        Of a frame.
+
+    Raises
+    ------
+    UserError
+        It is neither, or cannot be imported.
+    """
+    if not isinstance(network, Network):
+        raise UserError(_no_network(network))
+    return importer.import_structure(network, torch.zeros(2, *shape))
+
+
+def _no_network(network: object) -> str:
+    return (
+        f"the network must be a torch.nn.Module or an ExportedProgram, not a "
+        f"{type(network).__name__}"
+    )
 
 
 def example_of(values: npt.NDArray[np.float64]) -> torch.Tensor:

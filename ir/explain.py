@@ -101,6 +101,28 @@ class Layer:
         return asdict(self)
 
 
+def counterparts(raw: Graph, canonical: Graph) -> dict[str, Node | None]:
+    """Find what every convolution and linear layer that depends on the frames became.
+
+    Parameters
+    ----------
+    raw, canonical : Graph
+        As :func:`explain` takes them.
+
+    Returns
+    -------
+    dict of str to Node or None
+        By the layer's name in the raw Graph: the canonical layer, the gate that it is a part of,
+        or None where another operation stands for it.
+    """
+    taken: set[str] = set()
+    return {
+        node.name: _counterpart(raw, canonical, node, taken)
+        for node in raw.nodes()
+        if _is_layer(node)
+    }
+
+
 def explain(raw: Graph, canonical: Graph) -> list[Layer]:
     """Describe every convolution and linear layer that depends on the frames.
 
@@ -111,16 +133,15 @@ def explain(raw: Graph, canonical: Graph) -> list[Layer]:
     canonical : Graph
         What the passes made of it; operations may be left that they have no word for.
     """
-    taken: set[str] = set()
-    return [_layer(raw, canonical, node, taken) for node in raw.nodes() if _is_layer(node)]
+    found = counterparts(raw, canonical)
+    return [_layer(raw, canonical, raw[name], node) for name, node in found.items()]
 
 
 def _is_layer(node: Node) -> bool:
     return isinstance(node.op, Convolution | Dense | _CANONICAL) and node.type.batched
 
 
-def _layer(raw: Graph, canonical: Graph, node: Node, taken: set[str]) -> Layer:
-    found = _counterpart(raw, canonical, node, taken)
+def _layer(raw: Graph, canonical: Graph, node: Node, found: Node | None) -> Layer:
     layer = Layer(
         name=node.name,
         kind="linear" if isinstance(node.op, Dense | Linear | BinaryLinear) else "conv",

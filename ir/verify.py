@@ -56,7 +56,7 @@ def require_canonical(graph: Graph) -> None:
     if not named:
         return
     lines = "\n".join(
-        f"  {_describe(node.op)} -> {node.type} at {node.location}\n    way out: {way_out(node.op)}"
+        f"  {describe(node.op)} -> {node.type} at {node.location}\n    way out: {way_out(node.op)}"
         for node in named
     )
     count = f"{len(named)} operation{'s are' if len(named) > 1 else ' is'}"
@@ -73,7 +73,8 @@ def _is_canonical(graph: Graph, node: Node) -> bool:
     return type(node.op) in CANONICAL_OPS
 
 
-def _describe(op: Op) -> str:
+def describe(op: Op) -> str:
+    """Name an operation as messages do: PyTorch's word where the Graph has none."""
     if isinstance(op, Opaque):
         return f"{op.target} ({op.reason})" if op.reason else op.target
     kind = getattr(op, "kind", "")

@@ -172,10 +172,11 @@ def compile_and_show(
     request: Request, options: Options, shape: tuple[int, ...] | None, reporter: Reporter
 ) -> int:
     """Compile, print the result, give the exit status."""
+    from r2b.backends.target import TARGETS
     from r2b.compiler import compile_model
 
     result = compile_model(request, options, shape, reporter)
-    show(result, reporter)
+    show(result, reporter, TARGETS[options.target].prints_cost)
     equal = result.verification is None or result.verification.equal
     return 0 if equal else DIFFERENT
 
@@ -241,8 +242,8 @@ def parse_binarization(text: str | None) -> Literal["sign", "mean"] | None:
     )
 
 
-def show(result: Result, reporter: Reporter) -> None:
-    """Print the result."""
+def show(result: Result, reporter: Reporter, with_cost: bool = False) -> None:
+    """Print the result, and with it what the network costs as its author wrote it."""
     from r2b import tables
 
     report = result.report
@@ -251,6 +252,8 @@ def show(result: Result, reporter: Reporter) -> None:
     if result.plan is not None:
         reporter.show(tables.plan_line(report))
         reporter.show(tables.stage_table(report))
+    if with_cost:
+        show_operations(result, reporter)
     if reporter.verbose:
         reporter.show(tables.calibration_table(report))
     if result.verification is not None:
@@ -259,6 +262,17 @@ def show(result: Result, reporter: Reporter) -> None:
             reporter.error(message)
     if result.folder is not None:
         reporter.show(f"wrote {result.folder}")
+
+
+def show_operations(result: Result, reporter: Reporter) -> None:
+    """Print the operations, parameters and memory of the model, as ``r2b-count`` does."""
+    from r2b.count_sheets import quantities_sheet
+    from r2b.counting import Counted
+    from r2b.sheets import as_table
+
+    if result.operations is not None:
+        model = Counted(result.program.name, result.program.input_shape, result.operations)
+        reporter.show(as_table(quantities_sheet([model])))
 
 
 def show_explanation(explanation: Explanation, reporter: Reporter) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from r2b.backends.cost.accounting import Count, count
 from r2b.backends.fpga.planner import make_plan, parse_parallelism
 from r2b.backends.target import TARGETS, Source, Target
 from r2b.calibration import calibration_frames, frames_shape
@@ -23,12 +24,13 @@ from r2b.frontend.check import check_canonical
 from r2b.frontend.loading import Loaded, Request
 from r2b.frontend.loading_factory import parse_arguments
 from r2b.hw.plan import Plan
-from r2b.ir.errors import CalibrationError, UserError
+from r2b.ir.errors import CalibrationError, UnsupportedOpError, UserError
 from r2b.ir.explain import explain
 from r2b.ir.graph import Graph
 from r2b.ir.passes.canonicalize import canonicalize
 from r2b.ir.program import Program
 from r2b.ir.quantize import CalibrationReport, quantize
+from r2b.ir.written import Written, as_written
 from r2b.options import Options, check_options, make_options
 from r2b.output import output_folder
 from r2b.reference import Reference
@@ -64,6 +66,9 @@ class Result:
         What was written; None where nothing was.
     report : dict
         Content of ``report.json``.
+    operations : Count or None
+        What the network costs as its author wrote it, by the paper's convention; None where an
+        operation has no rule.
     notes : tuple of str
         What the user is to know.
     """
@@ -75,6 +80,7 @@ class Result:
     verification: Verification | None
     folder: Path | None
     report: dict[str, Any]
+    operations: Count | None = None
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -175,12 +181,24 @@ def with_folder(request: Request, options: Options) -> Options:
     return replace(options, output=Path(request.path.with_suffix(".r2b").name))
 
 
-def load(request: Request, reporter: Reporter) -> Loaded:
-    """Read a model file, or make the network of a name; say what was changed on the way."""
-    if _is_name(request):
+def load(
+    request: Request,
+    reporter: Reporter,
+    make: Callable[[str, Mapping[str, Any]], Loaded] = checkpoint.named,
+) -> Loaded:
+    """Read a model file, or make the network of a name; say what was changed on the way.
+
+    Parameters
+    ----------
+    request : Request
+    reporter : Reporter
+    make : callable
+        Makes the network of a name, with its options.
+    """
+    if is_name(request):
         if request.factory is not None:
             raise UserError(f"{request.path} names a network of r2b's own; leave --model away")
-        loaded = checkpoint.named(str(request.path), parse_arguments(request.arguments))
+        loaded = make(str(request.path), parse_arguments(request.arguments))
     elif not request.path.suffix and not request.path.exists():
         raise UserError(
             f"{request.path}: there is no such file, and r2b has no network of that name; the "
@@ -193,7 +211,7 @@ def load(request: Request, reporter: Reporter) -> Loaded:
     return loaded
 
 
-def _is_name(request: Request) -> bool:
+def is_name(request: Request) -> bool:
     """Tell whether MODEL is a network of the zoo; a file of that name comes first."""
     return str(request.path) in ARCHITECTURES and not request.path.exists()
 
@@ -249,6 +267,7 @@ def _compile(
 ) -> Result:
     lowered = lower(network, options, reporter)
     program, calibration, frames = lowered.program, lowered.calibration, lowered.frames
+    operations = _operations(lowered.written, target)
     plan = _plan(options, program) if target.has_plan else None
     verification = None
     if folder is not None:
@@ -257,7 +276,7 @@ def _compile(
     if folder is not None and plan is not None and options.verify:
         reporter.step("building the simulator")
         verification = verify(folder, program, frames[: options.verify], reporter.detail)
-    report = make_report(program, plan, calibration, verification)
+    report = make_report(program, plan, calibration, verification, operations)
     if folder is not None:
         write_report(report, folder)
     return Result(
@@ -268,6 +287,7 @@ def _compile(
         verification=verification,
         folder=options.folder,
         report=report,
+        operations=operations,
         notes=lowered.notes,
     )
 
@@ -279,6 +299,8 @@ class Lowered:
     Parameters
     ----------
     graph : Graph
+    written : Written
+        The network as its author wrote it.
     program : Program
     calibration : CalibrationReport
     frames : ndarray
@@ -287,6 +309,7 @@ class Lowered:
     """
 
     graph: Graph
+    written: Written
     program: Program
     calibration: CalibrationReport
     frames: Frames
@@ -324,7 +347,18 @@ def lower(network: Network, options: Options, reporter: Reporter) -> Lowered:
     )
     # a Program takes images: a vector is one of a single pixel
     images = frames.reshape(len(frames), *program.input_shape)
-    return Lowered(graph, replace(program, name=options.name), report, images, notes)
+    written = as_written(raw, graph, options.binarize_weights)
+    return Lowered(graph, written, replace(program, name=options.name), report, images, notes)
+
+
+def _operations(written: Written, target: Target) -> Count | None:
+    """Count the network; only a target that prints the count insists on it."""
+    try:
+        return count(written)
+    except UnsupportedOpError:
+        if target.prints_cost:
+            raise
+        return None
 
 
 def layer_notes(raw: Graph, canonical: Graph) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from r2b import __version__
 from r2b.backends.cost import cycles, ops
+from r2b.backends.cost.accounting import Count
+from r2b.count_data import count_dict
 from r2b.hw.plan import Plan
 from r2b.ir.program import BinaryConv, Concat, Contraction, Program, RealConv, Stage
 from r2b.ir.quantize import CalibrationReport
@@ -23,8 +25,13 @@ def make_report(
     plan: Plan | None,
     calibration: CalibrationReport,
     verification: Verification | None,
+    operations: Count | None = None,
 ) -> dict[str, Any]:
-    """Everything a report says, as plain data."""
+    """Everything a report says, as plain data.
+
+    ``ops`` are the multiply-accumulates of the Program, stage by stage; ``operations`` is the count
+    of the model as its author wrote it, None where an operation has no rule.
+    """
     predicted = None if plan is None else cycles.predict_cycles(program, plan)
     accuracy = {entry.name: asdict(entry) for entry in calibration.stages}
     stages = [_stage(program, stage) for stage in program.stages] + [_head(program)]
@@ -46,6 +53,7 @@ def make_report(
         "act_bits": program.act_bits,
         "plan": _plan(plan),
         "ops": asdict(total),
+        "operations": operations and count_dict(operations),
         "cycles": {
             "predicted": predicted and predicted.frame,
             "measured": verification and verification.frame,

@@ -125,7 +125,9 @@ def test_a_differing_bit_ends_with_status_1_and_waves(model, monkeypatch, capfd)
 
 def test_cost_prints_and_writes_nothing(model, here, capfd):
     assert cli_compile.main([*small(model), "--target", "cost"]) == 0
-    assert "operations and cycles per frame" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "operations and cycles per frame" in out
+    assert "convention paper, per frame" in out
     assert [path.name for path in here.iterdir()] == ["tiny.pt"]
 
 
@@ -133,7 +135,9 @@ def test_json_is_the_report_and_nothing_else(model, capfd):
     assert cli_compile.main([*small(model), "--target", "cost", "--json"]) == 0
     report = json.loads(capfd.readouterr().out)
     assert report["format"] == "r2b-report"
-    assert report["ops"]["binary"] == 2 * 8 * 8 * 9 * 64
+    assert report["ops"]["binary"] == report["operations"]["bops"] == 2 * 8 * 8 * 9 * 64
+    layers = report["operations"]["layers"]
+    assert report["operations"]["flops"] == sum(layer["flops"] for layer in layers)
 
 
 def test_quiet_prints_nothing(model, capfd):

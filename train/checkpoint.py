@@ -175,6 +175,20 @@ def named(name: str, config: Mapping[str, Any]) -> Loaded:
     return Loaded(name, network, _input_shape(network), notes=(note,))
 
 
+def unsettled(name: str, config: Mapping[str, Any]) -> Loaded:
+    """Make a network of the zoo as :func:`named` does, batch norms without statistics.
+
+    For what reads operations and shapes alone: no frame is run.
+
+    Raises
+    ------
+    CheckpointError
+        The config does not fit the network.
+    """
+    network = build(name, config).eval()
+    return Loaded(name, network, _input_shape(network))
+
+
 def _input_shape(network: nn.Module) -> tuple[int, int, int]:
     """Shape of a frame: every network of the zoo says it."""
     shape: Any = network.input_shape

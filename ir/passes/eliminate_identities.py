@@ -15,6 +15,7 @@ from r2b.ir.ops import (
     BatchNorm,
     Compare,
     Concat,
+    Constant,
     Expand,
     Hardtanh,
     Identity,
@@ -43,8 +44,15 @@ class EliminateIdentities(RewritePass):
     7. times or by 1, plus or minus 0, a BatchNorm that does nothing
     8. pooling of single pixels, a border of no width, a concatenation of one, a clamp without
        bounds, a selection of everything in its order
+
+    Parameters
+    ----------
+    keep_parameters : bool
+        Leave case 7 to the numbers that the source writes: a parameter that happens to be 1 or 0
+        is not neutral, another training would have made it another.
     """
 
+    keep_parameters: bool = False
     name: ClassVar[str] = "eliminate-identities"
 
     def rewrite(self, graph: Graph, node: Node) -> bool:
@@ -57,10 +65,16 @@ class EliminateIdentities(RewritePass):
             return True
         if isinstance(node.op, Where):
             return _same_branches(graph, node)
-        if not _has_no_effect(graph, node, operand) and not _is_neutral(graph, node, operand):
+        by_parameter = self.keep_parameters and any(_is_parameter(graph[n]) for n in node.operands)
+        neutral = not by_parameter and _is_neutral(graph, node, operand)
+        if not _has_no_effect(graph, node, operand) and not neutral:
             return False
         _bypass(graph, node, operand)
         return True
+
+
+def _is_parameter(node: Node) -> bool:
+    return isinstance(node.op, Constant) and bool(node.op.origin)
 
 
 def _bypass(graph: Graph, node: Node, operand: Node) -> None:

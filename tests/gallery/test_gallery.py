@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.export import ExportedProgram
+from torch.utils.flop_counter import FlopCounterMode
+
+from r2b.counting import CountOptions, count_network
 
 GALLERY = Path(__file__).resolve().parents[2] / "examples" / "gallery"
 NAMES = re.findall(r'^    Entry\(\n\s+"([^"]+)"', (GALLERY / "registry.py").read_text(), re.M)
@@ -67,6 +71,20 @@ def test_every_network_is_in_the_page():
 def test_every_binary_layer_is_recognised(compiled, checks, name):
     entry, _, graph, _ = compiled(name)
     assert len(checks.binary_nodes(graph)) == entry.binary
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_operation_is_counted(compiled, checks, name):
+    """With a rule for each, as many multiply-accumulates as PyTorch's own counter finds."""
+    entry, network, _, frames = compiled(name)
+    found = count_network(network, entry.narrow_shape, CountOptions("macs"))
+    layers = [layer for layer in found.layers if layer.op.startswith("binary ")]
+    assert len(layers) == entry.binary
+    module = network.module() if isinstance(network, ExportedProgram) else network
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.from_numpy(frames[:2]).float() / 255)
+    # for two frames, and two operations for a multiply-accumulate
+    assert 4 * sum(found.macs.values()) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -9,7 +9,9 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from r2b.backends.cost.accounting import count
 from r2b.backends.numpy import emit
 from r2b.frontend.capture import capture
 from r2b.frontend.check import TOLERANCE, operation_errors
@@ -21,6 +23,7 @@ from r2b.ir.ops import BinaryConv2d, BinaryLinear
 from r2b.ir.passes.canonicalize import canonicalize
 from r2b.ir.program import Program
 from r2b.ir.quantize import quantize
+from r2b.ir.written import Written, as_written
 from tests.networks import description as d
 from tests.networks.modules import frames_of, make
 
@@ -33,7 +36,9 @@ def check_graph(network: d.Network) -> Graph:
     module = make(network)
     frames = torch.from_numpy(frames_of(network)).float() / 255
     # compares what was captured with the module, and the raw Graph with what was captured
-    graph = canonicalize(import_module(module, frames))
+    raw = import_module(module, frames)
+    graph = canonicalize(raw)
+    check_count(network.binary, as_written(raw, graph), module, frames)
     captured = capture(module, frames)
     errors = operation_errors(graph, captured, frames)
     wrong = [error for error in errors if not error.relative <= TOLERANCE]
@@ -43,6 +48,18 @@ def check_graph(network: d.Network) -> Graph:
     found = [node for node in graph.nodes() if isinstance(node.op, BinaryConv2d | BinaryLinear)]
     assert len(found) == network.binary, [node.name for node in found]
     return graph
+
+
+def check_count(
+    binary: int, network: Written, module: torch.nn.Module, frames: torch.Tensor
+) -> None:
+    """Every operation has a rule, and there are the products that PyTorch's counter finds."""
+    found = count(network, "macs")
+    assert sum(layer.op.startswith("binary ") for layer in found.layers) == binary
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(frames)
+    # it counts two operations for a multiply-accumulate
+    assert 2 * len(frames) * sum(found.macs.values()) == counter.get_total_flops()
 
 
 def check_program(network: d.Network, graph: Graph) -> Program:

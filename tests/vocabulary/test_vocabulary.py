@@ -39,6 +39,7 @@ def test_recognised_equal_and_compiled(name):
     result = r2b.compile(module, real(frames), target="numpy", calibration=frames, sign_zero=1)
     binary = [s for s in result.program.stages if isinstance(s.contraction, BinaryConv)]
     assert len(binary) == 1
+    check_count(name, result)
     captured = capture(module, real(frames))
     errors = operation_errors(result.graph, captured, real(frames))
     assert max(error.relative for error in errors) <= TOLERANCE
@@ -53,6 +54,17 @@ def test_recognised_equal_and_compiled(name):
     assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.9
 
 
+def check_count(name: str, result: r2b.Result) -> None:
+    """The model's BOPS are the Program's, and however a sign is written, it costs the same."""
+    operations = result.operations
+    assert operations is not None
+    assert operations.bops == result.report["ops"]["binary"] > 0
+    if name.startswith(("sign:", "estimator:")) and name != "estimator: of a weight":
+        # stem, batch norm, sum, mean, head; the binary layer
+        flops = 162 * 100 + 2 * 600 + 2 * 600 + 600 + 24
+        assert (operations.bops, operations.flops) == (54 * 600, flops)
+
+
 @pytest.mark.parametrize("name", IMPOSTORS)
 def test_what_only_looks_binary_stays_real_and_the_reason_is_told(name):
     network, reason = IMPOSTORS[name]
@@ -65,6 +77,8 @@ def test_what_only_looks_binary_stays_real_and_the_reason_is_told(name):
     assert reason in because
     result = r2b.compile(module, real(frames), target="numpy", calibration=frames)
     assert not any(isinstance(s.contraction, BinaryConv) for s in result.program.stages)
+    assert result.operations is not None
+    assert result.operations.bops == 0
 
 
 def test_a_quotient_with_an_epsilon_is_refused_by_name():

@@ -116,3 +116,17 @@ y = Where(c, r, h)
 def test_what_does_something_stays(apply, name):
     result = apply(EliminateIdentities(), f"{_HEAD}{_SOMETHING[name]}\no = Output(y)")
     assert _SOMETHING[name].strip().splitlines()[-1] in result
+
+
+def test_parameters_are_kept_where_they_are_to_be(apply):
+    text = """
+x = Input(shape=(1, 2, 4, 4))
+one = Constant(value=1.0, origin='scale')
+number = Constant(value=1.0)
+a = Arithmetic(x, one, kind='mul')
+b = Arithmetic(a, number, kind='mul')
+o = Output(b)
+"""
+    found = apply(EliminateIdentities(keep_parameters=True), text)
+    assert found.splitlines()[2:] == ["a = Arithmetic(x, one, kind='mul')", "o = Output(a)"]
+    assert apply(EliminateIdentities(), text) == "x = Input(shape=(1, 2, 4, 4))\no = Output(x)"
