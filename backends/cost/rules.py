@@ -62,7 +62,8 @@ UNITS: dict[Kind, Unit] = {
     "sign": Unit("an element of its output", "the sign, in any spelling; -x"),
     "softmax": Unit("an element of its output", "softmax, log-softmax"),
     "movement": Unit(
-        "an element of its output", "view, expansion, concatenation, padding; dropout and copies"
+        "an element of its output",
+        "view, expansion, concatenation, selection, padding; dropout and copies",
     ),
 }
 """Every kind of work."""
