@@ -23,7 +23,8 @@ from r2b.train import checkpoint, zoo
 
 ARCH = "real-to-binary-digits"
 TINY = {"widths": [8], "blocks": [1]}
-REFERENCE = {output.MARKER, "program.json", "weights.npz", "reference.py", "report.json"}
+REPORT = {output.MARKER, "report.json", "report.html"}
+REFERENCE = REPORT | {"program.json", "weights.npz", "reference.py"}
 ACCELERATOR = REFERENCE | {
     "plan.json",
     "rtl/r2b_top.v",
