@@ -225,8 +225,8 @@ def bounds_chart(page: Page) -> Chart:
     _shares(rows.axes)
     title = "What binds"
     note = (
-        "Each lower bound of a stage's cycles, as a share of them; the largest binds, or latency "
-        "where none reaches half."
+        "Each lower bound of a stage's cycles, as a share of them; the largest binds, or the "
+        "pipeline where none reaches half."
     )
     legend = tuple(Legend(colour, name, f"m{marker}") for name, (colour, marker) in BOUNDS.items())
     return Chart("bounds", title, note, rows.svg("bounds", f"{title} every stage"), legend)

@@ -17,8 +17,8 @@ KINDS = {
 """Words for the contractions of a Program."""
 NO_ENGINE = "none"
 """Engine of a stage that multiplies nothing and has no Plan."""
-SECTIONS = ("accounting", "resources")
-"""Parts of a report that are shown as they are, where there are any."""
+SECTIONS = ("hardware", "operations")
+"""Parts of a report that have a section of their own, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Limits:
     weights: int
     epilogue: int
     gate: int
-    macs: int
+    executed: int
     peak: int
     weight_word: int
     attained: float
@@ -218,16 +218,24 @@ class Page:
 
     @property
     def frames_per_second(self) -> float | None:
-        """Frames per second: one frame after the other, streams that never make it wait."""
+        """Frames per second with streams that never make it wait; the hardware's, if it is known.
+
+        Otherwise one frame begins when the one before has ended.
+        """
         if self.machine is None or not self.cycles:
             return None
-        return self.machine.clock_mhz * 1e6 / self.cycles
+        known: float | None = self.sections.get("hardware", {}).get("fps")
+        return known or self.machine.clock_mhz * 1e6 / self.cycles
 
 
 def page_of(report: Report) -> Page:
     """The page of a report."""
     report = clean(report)
-    stages = (_stage(number, entry) for number, entry in enumerate(report["stages"], 1))
+    costs = {entry["name"]: entry for entry in (report.get("hardware") or {}).get("stages", ())}
+    stages = (
+        _stage(number, entry, costs.get(entry["name"], {}))
+        for number, entry in enumerate(report["stages"], 1)
+    )
     verdict, machine = report["verification"], report["plan"]
     return Page(
         name=report["name"],
@@ -264,9 +272,10 @@ def _picked(kind: Any, entry: Report) -> Any:
     return kind(**{name: entry[name] for name in kind.__dataclass_fields__})
 
 
-def _stage(number: int, entry: Report) -> StageView:
+def _stage(number: int, entry: Report, cost: Report) -> StageView:
+    """A stage; what ``cost`` says of it goes before the report's own bounds."""
     limits, fidelity = entry["bounds"], entry["calibration"]
-    found = limits and _picked(Limits, limits)
+    found = limits and _picked(Limits, limits | {n: cost[n] for n in limits if n in cost})
     return StageView(
         number=number,
         name=entry["name"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from r2b.page import charts, network, tables, text
+from r2b.page import charts, network, sections, tables, text
 from r2b.page.model import Page, Report, page_of
 from r2b.page.roofline import points_of, roofline_chart
 from r2b.page.svg import drawing
@@ -46,7 +46,7 @@ def render(report: Report) -> str:
         node=network,
         charts=charts_of(page),
         tables=tables.tables_of(page),
-        sections=[tables.section_of(name, part) for name, part in page.sections.items()],
+        sections=sections.sections_of(page),
         style=Markup(_file(loader, STYLE)),
         script=Markup(script),
         script_hash=hash_of(script),
@@ -99,7 +99,7 @@ def facts_of(page: Page) -> list[Fact]:
             f"with the float network, {page.calibration_frames} frames",
         ),
     ]  # fmt: skip
-    return [*_speed(page), *found, *_verdict(page)]
+    return [*_speed(page), *found, *_room(page), *_verdict(page)]
 
 
 def _speed(page: Page) -> list[Fact]:
@@ -111,6 +111,18 @@ def _speed(page: Page) -> list[Fact]:
         Fact("frames per second", text.short(rate), f"at {clock}, predicted"),
         Fact("cycles per frame", text.count(page.cycles), f"{text.duration(1 / rate)} at {clock}"),
     ]
+
+
+def _room(page: Page) -> list[Fact]:
+    """What is fullest of the device, where that is known."""
+    hardware = page.sections.get("hardware", {})
+    shares: dict[str, float] = hardware.get("shares") or {}
+    if not shares or page.machine is None:
+        return []
+    name = max(shares, key=lambda key: shares[key])
+    share = text.percent(shares[name])
+    note = f"the fullest resource of {page.machine.device}, estimated"
+    return [Fact(f"{name} needed", share, note, "bad" if shares[name] > 1 else "")]
 
 
 def _verdict(page: Page) -> list[Fact]:

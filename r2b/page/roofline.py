@@ -64,7 +64,7 @@ def points_of(page: Page) -> Iterable[Point]:
     """Stages that load weights and multiply."""
     for stage in page.stages:
         limits = stage.limits
-        if limits is not None and limits.intensity and limits.macs:
+        if limits is not None and limits.intensity and limits.executed:
             yield stage, limits, limits.intensity
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from r2b.page import text
-from r2b.page.model import Page, Report, StageView
+from r2b.page.model import Page, StageView
 
 Number = int | float | None
 
@@ -27,6 +26,8 @@ class Cell:
         In the fixed font.
     stage : int or None
         Number of the stage that the cell names: a link to the network.
+    bar : float or None
+        Share that is drawn behind the text.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Cell:
     small: str = ""
     code: bool = False
     stage: int | None = None
+    bar: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     total: Row | None = None
+
+    @property
+    def heading(self) -> int:
+        """Place of the word that names the last row: the first one in it."""
+        cells = self.total.cells if self.total else ()
+        return next((place for place, cell in enumerate(cells) if cell.text), 0)
 
 
 StageCells = Callable[[StageView], Iterable[Cell]]
@@ -121,14 +129,14 @@ def performance_table(page: Page) -> Table:
         yield _count(stage.cycles)
         yield _count(stage.measured)
         yield Cell(text.percent(share), share)
-        yield _count(limits.macs)
+        yield _count(limits.executed)
         yield Cell(text.real(limits.attained), limits.attained)
         yield _count(limits.peak)
         yield Cell(text.percent(limits.utilisation), limits.utilisation)
         yield Cell(text.real(limits.intensity, 2), limits.intensity)
         yield Cell(limits.binds)
 
-    executed = sum(stage.limits.macs for stage in page.stages if stage.limits)
+    executed = sum(stage.limits.executed for stage in page.stages if stage.limits)
     attained = executed / frame
     total = [
         Cell(""), _count(page.cycles), _count(page.measured), Cell(text.percent(1.0)),
@@ -220,74 +228,3 @@ def fidelity_table(page: Page) -> Table:
 
     caption = f"Against the float network, {page.calibration_frames} calibration frames"
     return _stages(page, "fidelity", caption, columns, cells)
-
-
-# --------------------------------------------------------------------- parts shown as they are
-
-
-def records(key: str, caption: str, entries: Sequence[Report]) -> Table:
-    """A table of records: a column for each entry, in the order in which they first occur."""
-    names = list(dict.fromkeys(name for entry in entries for name in entry))
-    numeric = {name: all(_is_number(entry.get(name)) for entry in entries) for name in names}
-    columns = tuple(Column(name.replace("_", " "), numeric[name]) for name in names)
-    rows = tuple(Row(tuple(_plain(entry.get(name)) for name in names)) for entry in entries)
-    return Table(key, caption, columns, rows)
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _plain(value: Any) -> Cell:
-    if value is None:
-        return Cell(text.DASH)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return Cell(plain_text(value))
-    return Cell(plain_text(value), value)
-
-
-def plain_text(value: Any) -> str:
-    """Plain data in a line: numbers with separators, lists with commas, shapes with crosses."""
-    match value:
-        case None:
-            return text.DASH
-        case bool():
-            return "yes" if value else "no"
-        case int():
-            return text.count(value)
-        case float():
-            return f"{value:,.4g}"
-        case list() if value and all(isinstance(item, int) for item in value):
-            return "×".join(map(str, value))
-        case list():
-            return ", ".join(map(plain_text, value))
-        case dict():
-            return ", ".join(f"{name} {plain_text(item)}" for name, item in value.items())
-        case _:
-            return str(value)
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report shown as it is: facts, then tables."""
-
-    key: str
-    title: str
-    facts: tuple[tuple[str, str], ...]
-    tables: tuple[Table, ...]
-
-
-TITLES = {"accounting": "Operation conventions", "resources": "Resources"}
-
-
-def section_of(key: str, content: Report) -> Section:
-    """Lists of records become tables, everything else a fact."""
-    facts: list[tuple[str, str]] = []
-    found: list[Table] = []
-    for name, value in content.items():
-        caption = name.replace("_", " ")
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            found.append(records(f"{key}-{name}", caption, value))
-        else:
-            facts.append((caption, plain_text(value)))
-    return Section(key, TITLES[key], tuple(facts), tuple(found))

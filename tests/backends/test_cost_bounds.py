@@ -6,7 +6,7 @@ from math import prod
 
 import pytest
 
-from r2b.backends.cost.bounds import BOUNDS, LATENCY, StageBounds, stage_bounds
+from r2b.backends.cost.bounds import BOUNDS, PIPELINE, StageBounds, stage_bounds
 from r2b.backends.cost.cycles import predict_cycles
 from r2b.backends.cost.ops import stage_ops
 from r2b.backends.cost.stage_memory import StageMemory, head_memory, stage_memory
@@ -33,7 +33,7 @@ def test_no_stage_takes_fewer_cycles_than_its_bounds(seed, shape):
     for name, limit in limits.items():
         assert limit.cycles == cycles.active(name)
         assert 0 < max(getattr(limit, bound) for bound in BOUNDS) <= limit.cycles
-        assert limit.macs <= limit.peak * limit.compute
+        assert limit.executed <= limit.peak * limit.compute
         assert 0 < limit.utilisation <= 1
 
 
@@ -57,13 +57,14 @@ def test_by_hand():
     steps = 9 * tiles - 3  # the last tile is the last row alone, and the taps below it are empty
     assert (plan.lanes, limit.engine, limit.peak) == (4, "binary", 64)
     assert limit.compute == taps
-    assert limit.macs == taps * 8 * 8
-    assert limit.weights == steps * words_per_step
-    assert limit.epilogue == 100 * 8 // 4
-    assert limit.intensity == limit.macs / (limit.weights * 4)
+    assert limit.executed == taps * 8 * 8
+    assert limit.loaded == steps * words_per_step
+    assert limit.weights > limit.loaded
+    assert limit.epilogue == 100 * 8 // 4 + tiles
+    assert limit.intensity == limit.executed / (limit.loaded * 4)
 
 
-LIMIT = StageBounds("binary", 100, 40, 30, 20, 10, 640, 64, 16)
+LIMIT = StageBounds("binary", 100, 40, 30, 20, 10, 640, 64, 16, 25)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ LIMIT = StageBounds("binary", 100, 40, 30, 20, 10, 640, 64, 16)
         ({"weights": 60}, "weights"),
         ({"epilogue": 99}, "epilogue"),
         ({"gate": 51}, "gate"),
-        ({"compute": 49, "weights": 49}, LATENCY),
+        ({"compute": 49, "weights": 49}, PIPELINE),
     ],
 )
 def test_what_binds(changes, name):
@@ -82,7 +83,7 @@ def test_what_binds(changes, name):
 
 def test_figures_of_a_stage():
     assert (LIMIT.attained, LIMIT.utilisation) == (6.4, 0.1)
-    assert LIMIT.intensity == 640 / (30 * 16)
+    assert LIMIT.intensity == 640 / (25 * 16)
     assert StageBounds(**{**vars(LIMIT), "weight_word": 0}).intensity is None
 
 
@@ -92,9 +93,9 @@ def test_macs_are_those_of_the_contraction(seed):
     for stage in program.stages:
         ops = stage_ops(program, stage)
         if stage.gate is None and isinstance(stage.contraction, BinaryConv):
-            assert limits[stage.name].macs == ops.binary_executed
+            assert limits[stage.name].executed == ops.binary_executed
         if isinstance(stage.contraction, RealConv):
-            assert limits[stage.name].macs == ops.real_executed
+            assert limits[stage.name].executed == ops.real_executed
 
 
 # --------------------------------------------------------------------------------------- memory
