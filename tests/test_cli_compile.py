@@ -18,6 +18,7 @@ from r2b.backends.target import TARGETS
 from r2b.hw.plan import Plan
 from r2b.ir import serialize
 from r2b.ir.execute import execute, logits
+from r2b.page.render import render
 from r2b.sim import verify
 from r2b.train import checkpoint, zoo
 
@@ -128,6 +129,14 @@ def test_cost_prints_and_writes_nothing(model, here, capfd):
     assert cli_compile.main([*small(model), "--target", "cost"]) == 0
     assert "operations and cycles per frame" in capfd.readouterr().out
     assert [path.name for path in here.iterdir()] == ["tiny.pt"]
+
+
+def test_cost_writes_the_report_where_a_folder_is_named(model, capfd):
+    assert cli_compile.main([*small(model), "--target", "cost", "-o", "out"]) == 0
+    assert files("out") == REPORT
+    assert capfd.readouterr().out.endswith("wrote out\n")
+    report = json.loads(Path("out/report.json").read_text())
+    assert Path("out/report.html").read_text() == render(report)
 
 
 def test_json_is_the_report_and_nothing_else(model, capfd):

@@ -29,7 +29,11 @@ def calibration(program: Program) -> CalibrationReport:
 
 
 def report_of(
-    seed: int = 0, planned: bool = True, verified: bool = False, name: str | None = None, **shape: Any
+    seed: int = 0,
+    planned: bool = True,
+    verified: bool = False,
+    name: str | None = None,
+    **shape: Any,
 ) -> dict[str, Any]:
     """Content of a report.json, as it is read again; ``name`` renames the second stage."""
     program = random_program(seed, **shape)

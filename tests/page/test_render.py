@@ -99,7 +99,9 @@ def test_it_stays_small(page):
 
 def test_every_stage_is_a_node_a_row_and_a_bar(report, parsed):
     names = [stage["name"] for stage in report["stages"]]
-    nodes = [found for tag, found in parsed.elements if tag == "a" and "node" in found.get("class", "")]
+    nodes = [
+        found for tag, found in parsed.elements if tag == "a" and "node" in found.get("class", "")
+    ]
     assert [found["id"] for found in nodes] == [f"node-{n}" for n in range(1, len(names) + 1)]
     assert [text for found, text in parsed.find("text", **{"class": "name"})] == names
     for key in ("performance", "formats", "work", "memory", "fidelity"):
@@ -117,7 +119,10 @@ def test_totals_are_the_reports(report, parsed):
     work, cycles, memory = (parsed.table(key)[-1] for key in ("work", "performance", "memory"))
     ops = report["ops"]
     assert work[2:4] == [f"{ops['binary']:,}", f"{ops['real']:,}"]
-    assert cycles[3:5] == [f"{report['cycles']['predicted']:,}", f"{report['cycles']['measured']:,}"]
+    assert cycles[3:5] == [
+        f"{report['cycles']['predicted']:,}",
+        f"{report['cycles']['measured']:,}",
+    ]
     bits = report["memory"]
     assert memory[-1] == f"{sum(bits.values()) / 8192:,.2f}"
 
