@@ -63,6 +63,19 @@ function faint(limit) {
   return [...found].map(([text, ratio]) => `${ratio.toFixed(2)} : 1, ${text.slice(0, 60)}`);
 }
 
+// ---------------------------------------------------------------------------------------- theme
+
+// the button goes through the system's setting, light and dark, and comes back
+function theming() {
+  const button = document.getElementById("theme");
+  if (!button) return ["there is no button for light and dark"];
+  const look = () => getComputedStyle(document.body).backgroundColor;
+  const first = look();
+  const looks = [0, 1, 2].map(() => (button.click(), look()));
+  const good = looks[0] !== looks[1] && looks[2] === first && looks.indexOf(first) < 2;
+  return good ? [] : [`the button gives ${looks.join(", ")} from ${first}`];
+}
+
 // -------------------------------------------------------------------------------------- sorting
 
 function values(table, heading) {

@@ -11,6 +11,7 @@ Every page is opened light and dark, at desktop and at phone width. Each time it
 - the console is silent, and nothing but the page itself was requested;
 - the page is no wider than the window, and no text is fainter than WCAG's AA asks (4.5 : 1);
 - every table sorts by every column, up and down, and says so in ``aria-sort``;
+- the button goes from the system's setting to light, to dark, and back;
 - without scripts the figures and the tables are still there.
 
 First of all a page with a fault of each kind is opened, and each fault must be found.
@@ -44,7 +45,7 @@ FLAGS = (
     "--hide-scrollbars",
 )  # fmt: skip
 FUNCTIONS = Path(__file__).with_suffix(".js")
-QUESTIONS = {"wide": "wide()", "faint": "faint(4.5)", "sort": "sorting()"}
+QUESTIONS = {"wide": "wide()", "faint": "faint(4.5)", "sort": "sorting()", "theme": "theming()"}
 """Kinds of faults, and the calls that find them."""
 START = re.compile(r"started successfully on port (\d+)")
 FAULTY = """<!doctype html><html lang="en"><title>faulty</title>
@@ -53,7 +54,7 @@ FAULTY = """<!doctype html><html lang="en"><title>faulty</title>
 <tbody><tr><td data-value="2">2</td></tr><tr><td data-value="1">1</td></tr></tbody></table>
 <img alt="" src="http://127.0.0.1:9/picture.png"><script>console.error("a fault")</script>"""
 """A page with one fault of every kind."""
-FAULTS = ("console", "request", "wide", "faint", "sort", "scripts")
+FAULTS = ("console", "request", "wide", "faint", "sort", "theme", "scripts")
 
 
 class CheckError(Exception):
