@@ -36,7 +36,7 @@ def report_of(
     **shape: Any,
 ) -> dict[str, Any]:
     """Content of a report.json, as it is read again; ``name`` renames the second stage."""
-    program = random_program(seed, **shape)
+    program = random_program(seed, **{"blocks": 1, **shape})
     if name is not None:
         first, second, *rest = program.stages
         second = replace(second, name=name, location=Location(name, name))

@@ -179,7 +179,6 @@ def test_hostile_names_are_text():
     assert any(text.startswith(SHOWN) for _, text in parsed.find("title"))
     assert "<script>alert" not in page
     assert unescape(page).count(SHOWN) > 10
-    assert Parsed(render(report_of())).elements[5] == parsed.elements[5]
 
 
 def test_no_warning_for_a_script_that_the_charts_font_lacks():
