@@ -48,7 +48,8 @@ class Target:
     summary : str
         One line for ``--help``.
     emitters : tuple of callable
-        Each takes a Source and the folder to write to. Without any, the target writes no folder.
+        Each takes a Source and the folder to write to; the report is written beside what they
+        write. Without any, the target writes a folder only where one is named.
     has_plan : bool
         Whether the target needs a Plan.
     has_verilog : bool
@@ -90,7 +91,7 @@ TARGETS = {
         (emit_reference, emit_accelerator),
         has_verilog=True,
     ),
-    "cost": Target("operations and cycles per stage, printed", prints_cost=True),
+    "cost": Target("operations and cycles, printed; with -o the report", prints_cost=True),
     "all": Target(
         "all of them", (emit_reference, emit_accelerator), has_verilog=True, prints_cost=True
     ),

@@ -33,6 +33,7 @@ from r2b.ir.quantize import CalibrationReport, quantize
 from r2b.ir.written import Written, as_written
 from r2b.options import Options, check_options, make_options
 from r2b.output import output_folder
+from r2b.page.render import write_page
 from r2b.reference import Reference
 from r2b.report import make_report, write_report
 from r2b.train import checkpoint
@@ -41,7 +42,7 @@ from r2b.verify import Verification, verify
 
 Frames = npt.NDArray[np.uint8]
 Shape = tuple[int, ...]
-STEPS = 7
+STEPS = 8
 """Of the progress bar."""
 TESTBENCH_FRAMES = 4
 """Calibration frames that the emitted testbench runs."""
@@ -245,21 +246,21 @@ def frame_shape(loaded: Loaded, given: Shape | None, options: Options) -> Shape:
 
 
 def _run(network: Network, options: Options, target: Target, reporter: Reporter) -> Result:
-    with _folder(options, target) as folder:
+    with _folder(options) as folder:
         return _compile(network, options, target, folder, reporter)
 
 
 @contextmanager
-def _folder(options: Options, target: Target) -> Iterator[Path | None]:
+def _folder(options: Options) -> Iterator[Path | None]:
     """Where to write, if anything is written; a simulation needs a folder also if nothing is."""
-    if not target.emitters or (options.folder is None and not options.verify):
-        yield None
-    elif options.folder is None:
+    if options.folder is not None:
+        with output_folder(options.folder, options.force) as temporary:
+            yield temporary
+    elif options.verify:
         with tempfile.TemporaryDirectory(prefix="r2b-") as temporary:
             yield Path(temporary)
     else:
-        with output_folder(options.folder, options.force) as temporary:
-            yield temporary
+        yield None
 
 
 def _compile(
@@ -278,7 +279,9 @@ def _compile(
         verification = verify(folder, program, frames[: options.verify], reporter.detail)
     report = make_report(program, plan, calibration, verification, operations)
     if folder is not None:
+        reporter.step("writing the report")
         write_report(report, folder)
+        write_page(report, folder)
     return Result(
         graph=lowered.graph,
         program=program,

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from r2b.backends.fpga.devices import device
 from r2b.backends.fpga.planner import parse_parallelism
 from r2b.backends.target import TARGETS, Target
-from r2b.ir.errors import CalibrationError, OutputError, PlanError, UserError
+from r2b.ir.errors import CalibrationError, PlanError, UserError
 from r2b.ir.passes.recognize_binary_convs import Binarization
 from r2b.ir.passes.resolve_sign_zeros import SignZero
 from r2b.ir.quantize import Preprocessing
@@ -163,10 +163,6 @@ def _target(options: Options) -> Target:
     target = TARGETS.get(options.target) if isinstance(options.target, str) else None
     if target is None:
         raise PlanError(f"unknown target {options.target!r}; known: {', '.join(TARGETS)}")
-    if options.output is not None and not target.emitters:
-        raise OutputError(
-            f"target {options.target} writes no folder, it prints; leave -o away, or use --json"
-        )
     if options.verify and not target.has_verilog:
         able = " or ".join(name for name, other in TARGETS.items() if other.has_verilog)
         raise PlanError(

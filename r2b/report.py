@@ -8,11 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from r2b import __version__
-from r2b.backends.cost import cycles, ops
+from r2b.backends.cost import bounds, cycles, ops, stage_memory
 from r2b.backends.cost.accounting import Count
 from r2b.count_data import count_dict
 from r2b.hw.plan import Plan
-from r2b.ir.program import BinaryConv, Concat, Contraction, Program, RealConv, Stage
+from r2b.ir.program import (
+    BinaryConv,
+    Concat,
+    Contraction,
+    Multiply,
+    Program,
+    RealConv,
+    Skip,
+    Stage,
+    Window,
+)
 from r2b.ir.quantize import CalibrationReport
 from r2b.verify import Verification
 
@@ -34,6 +44,7 @@ def make_report(
     """
     predicted = None if plan is None else cycles.predict_cycles(program, plan)
     accuracy = {entry.name: asdict(entry) for entry in calibration.stages}
+    limits = predicted and plan and bounds.stage_bounds(program, plan, predicted)
     stages = [_stage(program, stage) for stage in program.stages] + [_head(program)]
     for stage in stages:
         name = stage["name"]
@@ -41,8 +52,10 @@ def make_report(
             "predicted": predicted and predicted.active(name),
             "measured": verification and verification.stages.get(name),
         }
+        stage["bounds"] = limits and _bounds(limits[name])
         stage["calibration"] = accuracy.get(name)
     total = sum((ops.stage_ops(program, stage) for stage in program.stages), ops.head_ops(program))
+    kept = (stage_memory.stage_memory(program, stage) for stage in program.stages)
     return {
         "format": "r2b-report",
         "format_version": REPORT_VERSION,
@@ -54,6 +67,7 @@ def make_report(
         "plan": _plan(plan),
         "ops": asdict(total),
         "operations": operations and count_dict(operations),
+        "memory": asdict(sum(kept, stage_memory.head_memory(program))),
         "cycles": {
             "predicted": predicted and predicted.frame,
             "measured": verification and verification.frame,
@@ -74,8 +88,18 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
 
 
 def _plan(plan: Plan | None) -> dict[str, Any] | None:
-    names = ("device", "clock_mhz", "p_in", "p_out", "lanes", "mac_out", "tile_pixels", "weights")
-    return None if plan is None else {name: getattr(plan, name) for name in names}
+    return None if plan is None else {name: getattr(plan, name) for name in PLAN_PARAMETERS}
+
+
+PLAN_PARAMETERS = (
+    "device", "clock_mhz", "p_in", "p_out", "lanes", "mac_out", "gate_macs", "tile_pixels",
+    "weights", "weight_word", "mac_weight_word",
+)  # fmt: skip
+
+
+def _bounds(found: bounds.StageBounds) -> dict[str, Any]:
+    derived = ("attained", "utilisation", "intensity", "binds")
+    return asdict(found) | {name: getattr(found, name) for name in derived}
 
 
 def _stage(program: Program, stage: Stage) -> dict[str, Any]:
@@ -84,9 +108,12 @@ def _stage(program: Program, stage: Stage) -> dict[str, Any]:
         "location": str(stage.location),
         "kind": type(stage.contraction).__name__,
         "input": _input(program, stage),
+        "reads": _reads(program, stage),
         "weight": _weight(stage),
+        "window": _window(stage.contraction),
         "output": _output(program, stage),
         "ops": asdict(ops.stage_ops(program, stage)),
+        "memory": asdict(stage_memory.stage_memory(program, stage)),
     }
 
 
@@ -99,6 +126,40 @@ def _input(program: Program, stage: Stage) -> dict[str, Any]:
         "shape": list(ops.source_shape(program, stage)),
         "format": ", ".join(formats),
     }
+
+
+def _reads(program: Program, stage: Stage) -> list[dict[str, str]]:
+    """Every value a stage reads: what it is, and what for."""
+    conv = stage.contraction
+    names = conv.sources if isinstance(conv, Concat) else (conv.source,)
+    found = [_read(_kind(program, conv, name), name, "input") for name in names]
+    for step in stage.epilogue:
+        if isinstance(step, Skip | Multiply):
+            role = "skip" if isinstance(step, Skip) else "factor"
+            found.append(_read("tensor", step.source, role))
+    if stage.gate is not None:
+        found.append(_read("sums", stage.gate.mean.sums, "gate"))
+    return found
+
+
+def _read(kind: str, name: str, role: str) -> dict[str, str]:
+    return {"kind": kind, "name": name, "role": role}
+
+
+def _kind(program: Program, contraction: Contraction, name: str) -> str:
+    """Which memory a contraction's source lies in."""
+    if name == ops.FRAME:
+        return "frame"
+    stored = name in program.tensors and not isinstance(contraction, BinaryConv)
+    return "tensor" if stored else "signs"
+
+
+def _window(contraction: Contraction) -> dict[str, list[int]] | None:
+    """Kernel and stride."""
+    window = getattr(contraction, "window", None)
+    if not isinstance(window, Window):
+        return None
+    return {"kernel": list(window.kernel), "stride": list(window.stride)}
 
 
 def _format(program: Program, contraction: Contraction, name: str) -> str:
@@ -138,7 +199,10 @@ def _head(program: Program) -> dict[str, Any]:
         "location": str(head.location),
         "kind": "Head",
         "input": {"name": head.mean.sums, "shape": [channels, 1, 1], "format": "int16"},
+        "reads": [_read("sums", head.mean.sums, "mean")],
         "weight": {"shape": [classes, channels], "format": "int8"},
+        "window": None,
         "output": {"shape": [classes, 1, 1], "tensor": {"name": "logits", "format": "int32"}},
         "ops": asdict(ops.head_ops(program)),
+        "memory": asdict(stage_memory.head_memory(program)),
     }

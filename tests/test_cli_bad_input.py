@@ -303,7 +303,6 @@ CASES = [
     (["--verify", "-1"], "--verify takes 1 frame or more, not -1"),
     (["--verify", "65"], "--verify 65 asks for more than the 64 calibration frames"),
     (["--target", "numpy", "--verify"], "--verify simulates Verilog, which target numpy has not"),
-    (["--target", "cost", "-o", "x"], "target cost writes no folder, it prints; leave -o away"),
     (["--raw", "--mean", "0.5"], "--raw gives the network the pixels as they are"),
     (["--mean", "half"], "--mean takes a number, or one per channel with commas, not 'half'"),
     (["--mean", "1,2"], "mean must be one finite number, or one for each of the 1 channels"),

@@ -18,12 +18,14 @@ from r2b.backends.target import TARGETS
 from r2b.hw.plan import Plan
 from r2b.ir import serialize
 from r2b.ir.execute import execute, logits
+from r2b.page.render import render
 from r2b.sim import verify
 from r2b.train import checkpoint, zoo
 
 ARCH = "real-to-binary-digits"
 TINY = {"widths": [8], "blocks": [1]}
-REFERENCE = {output.MARKER, "program.json", "weights.npz", "reference.py", "report.json"}
+REPORT = {output.MARKER, "report.json", "report.html"}
+REFERENCE = REPORT | {"program.json", "weights.npz", "reference.py"}
 ACCELERATOR = REFERENCE | {
     "plan.json",
     "rtl/r2b_top.v",
@@ -129,6 +131,14 @@ def test_cost_prints_and_writes_nothing(model, here, capfd):
     assert "operations and cycles per frame" in out
     assert "convention paper, per frame" in out
     assert [path.name for path in here.iterdir()] == ["tiny.pt"]
+
+
+def test_cost_writes_the_report_where_a_folder_is_named(model, capfd):
+    assert cli_compile.main([*small(model), "--target", "cost", "-o", "out"]) == 0
+    assert files("out") == REPORT
+    assert capfd.readouterr().out.endswith("wrote out\n")
+    report = json.loads(Path("out/report.json").read_text())
+    assert Path("out/report.html").read_text() == render(report)
 
 
 def test_json_is_the_report_and_nothing_else(model, capfd):

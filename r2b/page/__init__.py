@@ -1,0 +1,1 @@
+"""``report.html``: what a compilation gave, on one page that needs nothing else."""
