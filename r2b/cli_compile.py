@@ -172,10 +172,11 @@ def compile_and_show(
     request: Request, options: Options, shape: tuple[int, ...] | None, reporter: Reporter
 ) -> int:
     """Compile, print the result, give the exit status."""
+    from r2b.backends.target import TARGETS
     from r2b.compiler import compile_model
 
     result = compile_model(request, options, shape, reporter)
-    show(result, reporter)
+    show(result, reporter, TARGETS[options.target].prints_cost)
     equal = result.verification is None or result.verification.equal
     return 0 if equal else DIFFERENT
 
@@ -241,8 +242,8 @@ def parse_binarization(text: str | None) -> Literal["sign", "mean"] | None:
     )
 
 
-def show(result: Result, reporter: Reporter) -> None:
-    """Print the result."""
+def show(result: Result, reporter: Reporter, cost: bool = False) -> None:
+    """Print the result; with what the accelerator costs, if ``cost``."""
     from r2b import tables
 
     report = result.report
@@ -251,6 +252,10 @@ def show(result: Result, reporter: Reporter) -> None:
     if result.plan is not None:
         reporter.show(tables.plan_line(report))
         reporter.show(tables.stage_table(report))
+        if cost:
+            reporter.show(tables.hardware_table(report))
+        for line in tables.frame_lines(report):
+            reporter.show(line)
     if reporter.verbose:
         reporter.show(tables.calibration_table(report))
     if result.verification is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from r2b import __version__
-from r2b.backends.cost import cycles, ops
+from r2b.backends.cost import cycles, hardware, ops
 from r2b.hw.plan import Plan
 from r2b.ir.program import BinaryConv, Concat, Contraction, Program, RealConv, Stage
 from r2b.ir.quantize import CalibrationReport
@@ -50,6 +50,7 @@ def make_report(
             "predicted": predicted and predicted.frame,
             "measured": verification and verification.frame,
         },
+        "hardware": plan and _hardware(hardware.cost(program, plan)),
         "stages": stages,
         "calibration": {
             "frames": calibration.num_frames,
@@ -68,6 +69,34 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
 def _plan(plan: Plan | None) -> dict[str, Any] | None:
     names = ("device", "clock_mhz", "p_in", "p_out", "lanes", "mac_out", "tile_pixels", "weights")
     return None if plan is None else {name: getattr(plan, name) for name in names}
+
+
+def _hardware(cost: hardware.HardwareCost) -> dict[str, Any]:
+    """Estimated resources, frame rate, traffic, and what each stage waits for."""
+    resources = cost.resources
+    return {
+        "device": {
+            "name": cost.device.name,
+            "family": cost.device.family,
+            "has": cost.device.has(),
+        },
+        "calibrated": resources.calibrated,
+        "components": {name: asdict(count) for name, count in resources.components.items()},
+        "total": asdict(resources.total),
+        "needs": resources.needs(),
+        "shares": cost.device_shares,
+        "frame_cycles": cost.frame_cycles,
+        "interval": cost.interval,
+        "fps": cost.fps(),
+        "binds": cost.binds,
+        "bytes_per_frame": asdict(cost.bytes_per_frame),
+        "stages": [_stage_cost(stage) for stage in cost.stages],
+    }
+
+
+def _stage_cost(stage: hardware.StageCost) -> dict[str, Any]:
+    derived = ("utilisation", "utilisation_executed", "binds")
+    return asdict(stage) | {name: getattr(stage, name) for name in derived}
 
 
 def _stage(program: Program, stage: Stage) -> dict[str, Any]:
