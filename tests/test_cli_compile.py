@@ -125,7 +125,10 @@ def test_a_differing_bit_ends_with_status_1_and_waves(model, monkeypatch, capfd)
 
 def test_cost_prints_and_writes_nothing(model, here, capfd):
     assert cli_compile.main([*small(model), "--target", "cost"]) == 0
-    assert "operations and cycles per frame" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    for text in ("operations and cycles per frame", "resources, estimated", "frames/s at 150 MHz",
+                 "bytes per frame: image"):  # fmt: skip
+        assert text in printed
     assert [path.name for path in here.iterdir()] == ["tiny.pt"]
 
 
@@ -134,6 +137,11 @@ def test_json_is_the_report_and_nothing_else(model, capfd):
     report = json.loads(capfd.readouterr().out)
     assert report["format"] == "r2b-report"
     assert report["ops"]["binary"] == 2 * 8 * 8 * 9 * 64
+    hardware = report["hardware"]
+    assert hardware["device"]["name"] == report["plan"]["device"]
+    assert hardware["frame_cycles"] == report["cycles"]["predicted"]
+    names = [stage["name"] for stage in report["stages"]]
+    assert [stage["name"] for stage in hardware["stages"]] == names
 
 
 def test_quiet_prints_nothing(model, capfd):

@@ -11,11 +11,12 @@ from r2b.backends.cost.resources import estimate
 from r2b.backends.fpga.memory_map import map_signs, map_tensors
 from r2b.hw.devices import DEVICES, RAM18_BITS, Device, device
 from r2b.hw.geometry import ProgramGeometry, ceil_div
+from r2b.hw.params import memory_words
 from r2b.hw.passes import FRAME, passes_of
 from r2b.hw.plan import Plan
 from r2b.hw.support import check_supported
 from r2b.ir.errors import PlanError
-from r2b.ir.program import BinaryConv, Program, RealConv, Stage
+from r2b.ir.program import Program
 
 SHARES = {"LUT": 0.7, "FF": 0.7, "RAM18": 0.95, "DSP": 0.95}
 """Share of a device that a default Plan may use; placing and routing need the rest."""
@@ -54,7 +55,8 @@ def make_plan(
     """A Plan for ``program``; ``changes`` replace single parameters.
 
     Without ``parallelism`` the largest powers of two up to 64 x 64 with which the estimated LUTs,
-    flip-flops, block RAM and DSPs fit the device; with it, :func:`misfits` says what does not.
+    flip-flops, block RAM and DSPs fit the device, weights streamed if they do not fit on chip; with
+    it, :func:`misfits` says what does not.
 
     Raises
     ------
@@ -160,25 +162,28 @@ def _larger(found: list[Misfit]) -> str:
 
 
 def _largest_fitting(program: Program, target: Device, changes: dict[str, Any]) -> Plan:
-    """The first Plan within SHARES: the largest array, then as many multipliers as are left.
-
-    Fewer epilogue lanes than keep the array busy only where no array fits with them.
-    """
+    """The first Plan within SHARES: the largest array, then as many multipliers as are left."""
     found: list[Misfit] = []
-    given = changes.get("lanes")
-    for lanes in (None, 2, 1) if given is None else (given,):
-        for shape in _shapes(lanes):
-            fewer = {} if lanes is None else {"lanes": lanes}
-            plan = _plan(program, target, shape, changes | fewer)
+    for attempt in _attempts(changes):
+        for shape in _shapes(attempt.get("lanes")):
+            plan = _plan(program, target, shape, attempt)
             found = misfits(program, plan, SHARES)
-            if [lack.resource for lack in found] == ["DSP"]:
-                plan = _with_fewer_multipliers(program, plan, changes | fewer)
+            multipliers = [lack.resource for lack in found] == ["DSP"]
+            if multipliers:
+                plan = _with_fewer_multipliers(program, plan, attempt)
                 found = misfits(program, plan, SHARES)
             if not found:
                 return plan
-            if _too_many_weights(plan, program, target):
-                raise PlanError(_nothing_fits(target, found))
+            if _too_much_memory(program, plan) or (multipliers and plan.lanes <= LEAST_LANES):
+                break  # a smaller array needs no less of it
     raise PlanError(_nothing_fits(target, found))
+
+
+def _attempts(changes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Weights on chip, else streamed; the usual epilogue lanes, else fewer."""
+    sources = [{}] if "weights" in changes else [{}, {"weights": "stream"}]
+    lanes = [{}] if "lanes" in changes else [{}, {"lanes": 2}, {"lanes": 1}]
+    return [changes | source | few for source in sources for few in lanes]
 
 
 def _shapes(lanes: int | None) -> list[tuple[int, int]]:
@@ -203,23 +208,14 @@ def _with_fewer_multipliers(program: Program, plan: Plan, changes: dict[str, Any
     return plan
 
 
-def _too_many_weights(plan: Plan, program: Program, target: Device) -> bool:
-    """Whether weights on chip need more block RAM than there is, whatever the array."""
-    if plan.weights != "chip":
-        return False
-    bits = sum(layer_bits(stage) for stage in program.stages)
-    return bits > target.ram18 * RAM18_BITS
-
-
-def layer_bits(stage: Stage) -> int:
-    """Bits of a stage's weights."""
-    match stage.contraction:
-        case BinaryConv(weight=weight):
-            return weight.size
-        case RealConv(weight=weight, weight_bits=bits):
-            return weight.size * bits
-        case _:
-            return 0
+def _too_much_memory(program: Program, plan: Plan) -> bool:
+    """Whether maps and weights alone are more than the block RAM, whatever the array."""
+    geometry = ProgramGeometry(program, plan)
+    features, signs = memory_words(geometry)
+    bits = features * plan.lanes * plan.act_bits + signs * plan.p_in
+    if plan.weights == "chip":
+        bits += sum(conv.conv.weight.size * conv.weight_bits for conv in geometry.convs)
+    return bits > device(plan.device).ram18 * RAM18_BITS
 
 
 def _nothing_fits(target: Device, found: list[Misfit]) -> str:
@@ -229,7 +225,6 @@ def _nothing_fits(target: Device, found: list[Misfit]) -> str:
         for lack in found
     )
     ways = [f"a larger --device ({_larger(found)})"] if _larger(found) else []
-    ways += ["weights='stream'"] if any(lack.resource == "RAM18" for lack in found) else []
     ways += ["a --parallelism of your own, which is not held to these limits"]
     return (
         f"no array from 64x64 to 1x1 fits {target.name} with this network: the last one tried "
