@@ -89,7 +89,8 @@ def measure(
     for family in FAMILIES:
         if _arrays(family) not in read_results() and only in _arrays(family):
             _keep(_arrays(family), lambda f=family: {"components": array_board.measure(f)})
-    open_ = [p for p in accelerators.POINTS if p.name not in read_results() and only in p.name]
+    known = [name for name, found in read_results().items() if found["components"]]
+    open_ = [p for p in accelerators.POINTS if p.name not in known and only in p.name]
     for point in open_[:points]:
         _keep(point.name, lambda point=point: measure_point(point))
 
@@ -216,7 +217,9 @@ def _markdown(rows: list[list[str]]) -> str:
 
 
 def counted(measured: Measured) -> dict[str, int]:
-    """Resources of a measured point."""
+    """Resources of a measured point; totals alone were measured with an earlier generator."""
+    if "total" in measured:
+        return {resource: measured["total"][resource] for resource in RESOURCES}
     found = Counter(dict.fromkeys(RESOURCES, 0))
     for cell, number in measured["cells"].items():
         resource = netlist.resource_of(cell)

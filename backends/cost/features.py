@@ -22,8 +22,8 @@ COMPONENTS = (
 )  # fmt: skip
 USED: dict[str, dict[str, tuple[str, ...]]] = {
     "lut": {
-        "binary array": ("weights", "sums", "muxes", "elements"),
-        "real array": ("weights", "first sums", "tree", "sums", "muxes", "elements"),
+        "binary array": ("weights", "sums", "muxes", "elements", "table"),
+        "real array": ("weights", "first sums", "tree", "sums", "muxes", "elements", "table"),
         "loops": ("address", "touched", "filled", "table", "one"),
         "weights": ("stream", "muxes", "table", "cells", "one"),
         "epilogue": ("lane sums", "shifts", "bounds", "factors", "tokens", "table", "one"),
@@ -37,8 +37,8 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
         "shell": ("cells", "one"),
     },
     "ff": {
-        "binary array": ("stored", "first sums", "tree"),
-        "real array": ("stored", "products", "first sums", "tree"),
+        "binary array": ("stored", "first sums", "tree", "table registers"),
+        "real array": ("stored", "products", "first sums", "tree", "table registers"),
         "loops": ("address", "touched", "filled", "latency", "one"),
         "weights": ("stream", "table registers", "LUT RAM registers", "cells", "one"),
         "epilogue": ("lane registers", "table registers", "tokens", "one"),
@@ -53,6 +53,7 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 """Resource -> component -> features that it grows with; both engines' loops are fitted together."""
+WEIGHT_TABLES = {f"{name} words": name for name in ENGINE_NAMES.values()}
 LUT_INPUTS = {"ecp5": 4, "xc7": 6, "xcup": 6}
 
 
@@ -75,8 +76,15 @@ def features(params: CoreParams, family: str) -> dict[str, Features]:
         found[f"{name} array"] = array_sizes(engine.array)
         found[f"{name} loops"] = _loops(params, engine)
     for memory in memories(params):
-        _add_memory(found[memory.component], memory, family)
+        _add_memory(found[_home(memory)], memory, family)
     return {name: found[name] for name in COMPONENTS if name in found}
+
+
+def _home(memory: Memory) -> str:
+    """Component of a memory's logic: a table of weights is a part of the array that it feeds."""
+    if memory.component == "weights" and memory.name in WEIGHT_TABLES and not memory.written:
+        return f"{WEIGHT_TABLES[memory.name]} array"
+    return memory.component
 
 
 def _add_memory(target: Features, memory: Memory, family: str) -> None:
