@@ -23,7 +23,7 @@ from tests.hw.programs import random_program
 
 PROGRAM = random_program(1)
 DEFAULTS = {
-    "ecp5-25f": (32, 16), "ecp5-45f": (64, 32), "ecp5-85f": (64, 64), "xc7a35t": (64, 16),
+    "ecp5-25f": (32, 16), "ecp5-45f": (64, 32), "ecp5-85f": (64, 64), "xc7a35t": (32, 32),
     "xc7a100t": (64, 64), "xc7z020": (64, 64), "zu3eg": (64, 64), "zu7ev": (64, 64),
 }  # fmt: skip
 
