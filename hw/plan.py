@@ -25,7 +25,7 @@ class Plan:
     Parameters
     ----------
     device : str
-        Name in :data:`r2b.backends.fpga.devices.DEVICES`.
+        Name in :data:`r2b.hw.devices.DEVICES`.
     clock_mhz : float
         Target clock.
     act_bits : int

@@ -37,6 +37,11 @@ def segment_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
     ]
 
 
+def stream_length(geometry: ProgramGeometry) -> int:
+    """Words of the weight stream of one frame."""
+    return sum(conv.tiles_out * conv.steps_per_tile * conv.load_words for conv in geometry.convs)
+
+
 def stream_words(geometry: ProgramGeometry) -> list[int]:
     """The weight stream of one frame: every stage's words in order of use."""
     return [word for conv in geometry.convs for word in conv.weight_words()]

@@ -242,8 +242,8 @@ def parse_binarization(text: str | None) -> Literal["sign", "mean"] | None:
     )
 
 
-def show(result: Result, reporter: Reporter, with_cost: bool = False) -> None:
-    """Print the result, and with it what the network costs as its author wrote it."""
+def show(result: Result, reporter: Reporter, cost: bool = False) -> None:
+    """Print the result; if ``cost``, with what network and accelerator cost."""
     from r2b import tables
 
     report = result.report
@@ -252,7 +252,11 @@ def show(result: Result, reporter: Reporter, with_cost: bool = False) -> None:
     if result.plan is not None:
         reporter.show(tables.plan_line(report))
         reporter.show(tables.stage_table(report))
-    if with_cost:
+        if cost:
+            reporter.show(tables.hardware_table(report))
+        for line in tables.frame_lines(report):
+            reporter.show(line)
+    if cost:
         show_operations(result, reporter)
     if reporter.verbose:
         reporter.show(tables.calibration_table(report))

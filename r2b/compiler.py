@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from r2b.backends.cost.accounting import Count, count
-from r2b.backends.fpga.planner import make_plan, parse_parallelism
+from r2b.backends.fpga.planner import make_plan, misfit_warning, parse_parallelism
 from r2b.backends.target import TARGETS, Source, Target
 from r2b.calibration import calibration_frames, frames_shape
 from r2b.console import Reporter
@@ -270,6 +270,9 @@ def _compile(
     program, calibration, frames = lowered.program, lowered.calibration, lowered.frames
     operations = _operations(lowered.written, target)
     plan = _plan(options, program) if target.has_plan else None
+    warning = None if plan is None else misfit_warning(program, plan)
+    if warning is not None:
+        reporter.warn(warning)
     verification = None
     if folder is not None:
         source = Source(program, plan, frames[:TESTBENCH_FRAMES])
@@ -291,7 +294,7 @@ def _compile(
         folder=options.folder,
         report=report,
         operations=operations,
-        notes=lowered.notes,
+        notes=(*lowered.notes, *([] if warning is None else [warning])),
     )
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from r2b.backends.fpga.devices import device
 from r2b.backends.fpga.planner import parse_parallelism
 from r2b.backends.target import TARGETS, Target
+from r2b.hw.devices import device
 from r2b.ir.errors import CalibrationError, PlanError, UserError
 from r2b.ir.passes.recognize_binary_convs import Binarization
 from r2b.ir.passes.resolve_sign_zeros import SignZero

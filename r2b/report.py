@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from r2b import __version__
-from r2b.backends.cost import bounds, cycles, ops, stage_memory
+from r2b.backends.cost import cycles, hardware, ops, stage_memory
 from r2b.backends.cost.accounting import Count
 from r2b.count_data import count_dict
 from r2b.hw.plan import Plan
@@ -44,7 +44,6 @@ def make_report(
     """
     predicted = None if plan is None else cycles.predict_cycles(program, plan)
     accuracy = {entry.name: asdict(entry) for entry in calibration.stages}
-    limits = predicted and plan and bounds.stage_bounds(program, plan, predicted)
     stages = [_stage(program, stage) for stage in program.stages] + [_head(program)]
     for stage in stages:
         name = stage["name"]
@@ -52,7 +51,6 @@ def make_report(
             "predicted": predicted and predicted.active(name),
             "measured": verification and verification.stages.get(name),
         }
-        stage["bounds"] = limits and _bounds(limits[name])
         stage["calibration"] = accuracy.get(name)
     total = sum((ops.stage_ops(program, stage) for stage in program.stages), ops.head_ops(program))
     kept = (stage_memory.stage_memory(program, stage) for stage in program.stages)
@@ -72,6 +70,7 @@ def make_report(
             "predicted": predicted and predicted.frame,
             "measured": verification and verification.frame,
         },
+        "hardware": plan and _hardware(hardware.cost(program, plan)),
         "stages": stages,
         "calibration": {
             "frames": calibration.num_frames,
@@ -97,9 +96,32 @@ PLAN_PARAMETERS = (
 )  # fmt: skip
 
 
-def _bounds(found: bounds.StageBounds) -> dict[str, Any]:
-    derived = ("attained", "utilisation", "intensity", "binds")
-    return asdict(found) | {name: getattr(found, name) for name in derived}
+def _hardware(cost: hardware.HardwareCost) -> dict[str, Any]:
+    """Estimated resources, frame rate, traffic, and what each stage waits for."""
+    resources = cost.resources
+    return {
+        "device": {
+            "name": cost.device.name,
+            "family": cost.device.family,
+            "has": cost.device.has(),
+        },
+        "calibrated": resources.calibrated,
+        "components": {name: asdict(count) for name, count in resources.components.items()},
+        "total": asdict(resources.total),
+        "needs": resources.needs(),
+        "shares": cost.device_shares,
+        "frame_cycles": cost.frame_cycles,
+        "interval": cost.interval,
+        "fps": cost.fps(),
+        "binds": cost.binds,
+        "bytes_per_frame": asdict(cost.bytes_per_frame),
+        "stages": [_stage_cost(stage) for stage in cost.stages],
+    }
+
+
+def _stage_cost(stage: hardware.StageCost) -> dict[str, Any]:
+    derived = ("attained", "intensity", "utilisation", "utilisation_executed", "binds")
+    return asdict(stage) | {name: getattr(stage, name) for name in derived}
 
 
 def _stage(program: Program, stage: Stage) -> dict[str, Any]:

@@ -30,6 +30,48 @@ def _figures(entry: Report) -> list[str]:
     return [_number(value) for value in values]
 
 
+def hardware_table(report: Report) -> Table:
+    """Estimated resources, one row per component."""
+    found = report["hardware"]
+    device, doubt = found["device"], "" if found["calibrated"] else ", not calibrated"
+    table = Table(title=f"{report['name']}: resources, estimated{doubt}", box=box.SIMPLE)
+    table.add_column("component", no_wrap=True)
+    for heading in RESOURCES.values():
+        table.add_column(heading, justify="right")
+    for name, count in found["components"].items():
+        table.add_row(name, *(_number(count[key] or None) for key in RESOURCES))
+    table.add_section()
+    table.add_row("total", *(_number(found["total"][key]) for key in RESOURCES), style="bold")
+    shares = {"lut": "LUT", "ff": "FF", "ram18": "RAM18", "dsp": "DSP"}
+    row = [f"{found['shares'][shares[key]]:.0%}" if key in shares else "" for key in RESOURCES]
+    table.add_row(f"of {device['name']}", *row)
+    return table
+
+
+RESOURCES = {"lut": "LUT", "lutram": "LUT RAM", "ff": "FF", "ram18": "RAM18", "dsp": "DSP"}
+"""Key of a count -> heading. The LUTs' share of the device holds the LUT RAM's."""
+
+
+def frame_lines(report: Report) -> list[str]:
+    """Frame rate, traffic, and what binds the stages."""
+    found, plan = report["hardware"], report["plan"]
+    traffic = found["bytes_per_frame"]
+    parts = ", ".join(f"{name} {traffic[name]:,}" for name in ("image", "weights", "result"))
+    bound: dict[str, int] = {}
+    for stage in found["stages"]:
+        bound[stage["binds"]] = bound.get(stage["binds"], 0) + stage["cycles"]
+    share = ", ".join(
+        f"{name} {cycles / found['frame_cycles']:.0%}"
+        for name, cycles in sorted(bound.items(), key=lambda item: -item[1])
+    )
+    return [
+        f"a frame every {found['interval']:,} cycles: {found['fps']:,.0f} frames/s at "
+        f"{plan['clock_mhz']:g} MHz",
+        f"bytes per frame: {parts}",
+        f"cycles of stages that are bound by: {share}",
+    ]
+
+
 def calibration_table(report: Report) -> Table:
     """How well each stage follows the float network on the calibration frames."""
     title = f"calibration: {report['act_bits']} bits, {report['calibration']['frames']} frames"

@@ -127,9 +127,10 @@ def test_a_differing_bit_ends_with_status_1_and_waves(model, monkeypatch, capfd)
 
 def test_cost_prints_and_writes_nothing(model, here, capfd):
     assert cli_compile.main([*small(model), "--target", "cost"]) == 0
-    out = capfd.readouterr().out
-    assert "operations and cycles per frame" in out
-    assert "convention paper, per frame" in out
+    printed = capfd.readouterr().out
+    for text in ("operations and cycles per frame", "resources, estimated", "frames/s at 150 MHz",
+                 "bytes per frame: image", "convention paper, per frame"):  # fmt: skip
+        assert text in printed
     assert [path.name for path in here.iterdir()] == ["tiny.pt"]
 
 
@@ -148,6 +149,11 @@ def test_json_is_the_report_and_nothing_else(model, capfd):
     assert report["ops"]["binary"] == report["operations"]["bops"] == 2 * 8 * 8 * 9 * 64
     layers = report["operations"]["layers"]
     assert report["operations"]["flops"] == sum(layer["flops"] for layer in layers)
+    hardware = report["hardware"]
+    assert hardware["device"]["name"] == report["plan"]["device"]
+    assert hardware["frame_cycles"] == report["cycles"]["predicted"]
+    names = [stage["name"] for stage in report["stages"]]
+    assert [stage["name"] for stage in hardware["stages"]] == names
 
 
 def test_quiet_prints_nothing(model, capfd):

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import gcd
+from typing import Any
 
-from r2b.backends.fpga.devices import Device, device
+from r2b.backends.cost.resources import estimate
 from r2b.backends.fpga.memory_map import map_signs, map_tensors
+from r2b.hw.devices import DEVICES, RAM18_BITS, Device, device
 from r2b.hw.geometry import ProgramGeometry, ceil_div
+from r2b.hw.params import memory_words
 from r2b.hw.passes import FRAME, passes_of
 from r2b.hw.plan import Plan
 from r2b.hw.support import check_supported
 from r2b.ir.errors import PlanError
 from r2b.ir.program import Program
 
-LUT_LIMIT = 0.7
-DSP_LIMIT = 0.6
-"""Share of a device that the default Plan may use; the DSP share is the MAC array's."""
+SHARES = {"LUT": 0.7, "FF": 0.7, "RAM18": 0.95, "DSP": 0.95}
+"""Share of a device that a default Plan may use; placing and routing need the rest."""
+MAC_SHARE = 0.6
+"""Share of the DSPs that the MAC array takes where nothing else wants them."""
+FEW_GATE_MACS = 4
+LEAST_LANES = 4
+"""Epilogue lanes of a default Plan, unless the device has too few DSPs for them."""
 LARGEST_LEGAL = 1024
 """Largest P_in and P_out that are taken at all; larger ones fit no device in the table."""
+SHAPES = sorted(
+    ((2**i, 2**j) for i in range(7) for j in range(7)),
+    key=lambda s: (-s[0] * s[1], abs(s[0] - s[1]), -s[0]),
+)
+"""What is tried without a given parallelism: the largest first, of these the squarest."""
 
 
 def parse_parallelism(text: str) -> tuple[int, int]:
@@ -42,17 +54,33 @@ def make_plan(
 ) -> Plan:
     """A Plan for ``program``; ``changes`` replace single parameters.
 
-    Without ``parallelism`` the largest powers of two up to 64 x 64 whose estimated LUTs fit; block
-    RAM and DSPs are not compared with the device's. Raises PlanError where a change is illegal.
+    Without ``parallelism`` the largest powers of two up to 64 x 64 with which the estimated LUTs,
+    flip-flops, block RAM and DSPs fit the device, weights streamed if they do not fit on chip; with
+    it, :func:`misfits` says what does not.
+
+    Raises
+    ------
+    PlanError
+        A change is illegal, or nothing fits.
     """
     check_supported(program)  # names what is not built before anything is chosen for it
     target = device(device_name)
-    p_in, p_out = parallelism or default_parallelism(target)
-    if max(p_in, p_out) > LARGEST_LEGAL:
+    changes = {"clock_mhz": float(clock_mhz or target.clock_mhz), **changes}
+    if parallelism is None:
+        return _largest_fitting(program, target, changes)
+    if max(parallelism) > LARGEST_LEGAL:
         raise PlanError(
-            f"an array of {p_in}x{p_out} is beyond what r2b builds ({LARGEST_LEGAL} each way); "
-            "choose a smaller --parallelism"
+            f"an array of {parallelism[0]}x{parallelism[1]} is beyond what r2b builds "
+            f"({LARGEST_LEGAL} each way); choose a smaller --parallelism"
         )
+    return _plan(program, target, parallelism, changes)
+
+
+def _plan(
+    program: Program, target: Device, shape: tuple[int, int], changes: dict[str, Any]
+) -> Plan:
+    """The usual parameters for an array, and the changes."""
+    p_in, p_out = shape
     lanes = changes.get("lanes") or _lanes(program, p_in, p_out)
     mac_out = changes.get("mac_out") or _mac_out(lanes, target)
     streamed = changes.get("weights") == "stream"
@@ -60,7 +88,7 @@ def make_plan(
     depth = changes.get("tile_pixels") or (32 if target.family == "ecp5" else 64)
     base = {
         "device": target.name,
-        "clock_mhz": float(clock_mhz or target.clock_mhz),
+        "clock_mhz": target.clock_mhz,
         "act_bits": program.act_bits,
         "p_in": p_in,
         "p_out": p_out,
@@ -70,13 +98,141 @@ def make_plan(
         "weight_word": bus,
         "mac_weight_word": bus if streamed else _word(8 * lanes * mac_out, 8),
         "weights": "chip",
-        "gate_macs": 16 if target.dsps >= 100 else 4,
+        "gate_macs": 16 if target.dsps >= 100 else FEW_GATE_MACS,
         "line_words": _line_words(program, lanes, depth),
     }
     unknown = sorted(set(changes) - set(base) - {"hop"})
     if unknown:
         raise PlanError(f"unknown Plan parameter {', '.join(unknown)}")
     return with_memory_map(program, Plan(**(base | changes)))
+
+
+# ---------------------------------------------------------------------------------------- what fits
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A resource of which a Plan needs too much.
+
+    Parameters
+    ----------
+    resource : str
+    need, have : int
+        Estimated, and the device's.
+    """
+
+    resource: str
+    need: int
+    have: int
+
+    def __str__(self) -> str:
+        return f"{self.need:,} {self.resource} of {self.have:,}"
+
+
+def misfits(program: Program, plan: Plan, shares: dict[str, float] | None = None) -> list[Misfit]:
+    """Resources of which the Plan needs more than the device has, or than a share of it."""
+    target = device(plan.device)
+    needs, has = estimate(program, plan).needs(), target.has()
+    return [
+        Misfit(name, need, has[name])
+        for name, need in needs.items()
+        if need > has[name] * (1.0 if shares is None else shares[name])
+    ]
+
+
+def misfit_warning(program: Program, plan: Plan) -> str | None:
+    """What a user is to know of a Plan that does not fit; None if it fits."""
+    found = misfits(program, plan)
+    if not found:
+        return None
+    ways = [f"a larger --device ({_larger(found)})"] if _larger(found) else []
+    return (
+        f"the Plan does not fit {plan.device}: it needs {', '.join(map(str, found))}, as "
+        f"estimated; choose {' or '.join(['a smaller --parallelism', *ways])}"
+    )
+
+
+def _larger(found: list[Misfit]) -> str:
+    """Devices that have enough of what is lacking."""
+    return ", ".join(
+        name
+        for name, target in DEVICES.items()
+        if all(target.has()[lack.resource] >= lack.need for lack in found)
+    )
+
+
+def _largest_fitting(program: Program, target: Device, changes: dict[str, Any]) -> Plan:
+    """The first Plan within SHARES: the largest array, then as many multipliers as are left."""
+    found: list[Misfit] = []
+    for attempt in _attempts(changes):
+        for shape in _shapes(attempt.get("lanes")):
+            plan = _plan(program, target, shape, attempt)
+            found = misfits(program, plan, SHARES)
+            multipliers = [lack.resource for lack in found] == ["DSP"]
+            if multipliers:
+                plan = _with_fewer_multipliers(program, plan, attempt)
+                found = misfits(program, plan, SHARES)
+            if not found:
+                return plan
+            if _too_much_memory(program, plan) or (multipliers and plan.lanes <= LEAST_LANES):
+                break  # a smaller array needs no less of it
+    raise PlanError(_nothing_fits(target, found))
+
+
+def _attempts(changes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Weights on chip, else streamed; the usual epilogue lanes, else fewer."""
+    sources = [{}] if "weights" in changes else [{}, {"weights": "stream"}]
+    lanes = [{}] if "lanes" in changes else [{}, {"lanes": 2}, {"lanes": 1}]
+    return [changes | source | few for source in sources for few in lanes]
+
+
+def _shapes(lanes: int | None) -> list[tuple[int, int]]:
+    """Arrays that so many lanes divide; all of them, to be refused, where there is none."""
+    if lanes is None:
+        return [shape for shape in SHAPES if min(shape) >= LEAST_LANES]
+    return [s for s in SHAPES if s[0] % lanes == s[1] % lanes == 0] or SHAPES
+
+
+def _with_fewer_multipliers(program: Program, plan: Plan, changes: dict[str, Any]) -> Plan:
+    """The Plan with the MACs that the DSPs allow, in the gate first where they allow but few."""
+    target, lanes = device(plan.device), plan.lanes
+    allowed = int(SHARES["DSP"] * target.dsps)
+    for gate_macs in sorted({plan.gate_macs, FEW_GATE_MACS, 1}, reverse=True):
+        least = {"mac_out": lanes, "gate_macs": gate_macs, **changes}
+        smaller = _plan(program, target, (plan.p_in, plan.p_out), least)
+        spare = allowed - estimate(program, smaller).needs()["DSP"]
+        if spare >= 0:
+            mac_out = lanes + spare // (lanes * lanes) * lanes
+            least["mac_out"] = changes.get("mac_out", min(mac_out, plan.mac_out))
+            return _plan(program, target, (plan.p_in, plan.p_out), least)
+    return plan
+
+
+def _too_much_memory(program: Program, plan: Plan) -> bool:
+    """Whether maps and weights alone are more than the block RAM, whatever the array."""
+    geometry = ProgramGeometry(program, plan)
+    features, signs = memory_words(geometry)
+    bits = features * plan.lanes * plan.act_bits + signs * plan.p_in
+    if plan.weights == "chip":
+        bits += sum(conv.conv.weight.size * conv.weight_bits for conv in geometry.convs)
+    return bits > device(plan.device).ram18 * RAM18_BITS
+
+
+def _nothing_fits(target: Device, found: list[Misfit]) -> str:
+    lacking = ", ".join(
+        f"{lack.need:,} {lack.resource}, of which {SHARES[lack.resource]:.0%} of {lack.have:,} may "
+        "be used"
+        for lack in found
+    )
+    ways = [f"a larger --device ({_larger(found)})"] if _larger(found) else []
+    ways += ["a --parallelism of your own, which is not held to these limits"]
+    return (
+        f"no array from 64x64 to 1x1 fits {target.name} with this network: the last one tried "
+        f"needs {lacking}; choose {' or '.join(ways)}"
+    )
+
+
+# ------------------------------------------------------------------------------------- memory map
 
 
 def with_memory_map(program: Program, plan: Plan) -> Plan:
@@ -94,26 +250,12 @@ def with_memory_map(program: Program, plan: Plan) -> Plan:
     return plan
 
 
-def default_parallelism(target: Device) -> tuple[int, int]:
-    """Largest P_in x P_out, powers of two up to 64 x 64, within the device's LUTs."""
-    shapes = [(2**i, 2**j) for i in range(7) for j in range(7)]
-    fitting = [s for s in shapes if estimate_luts(*s, target) <= LUT_LIMIT * target.luts]
-    return max(fitting, key=lambda s: (s[0] * s[1], s[0]))
-
-
-def estimate_luts(p_in: int, p_out: int, target: Device) -> float:
-    """LUTs of the array and a base: a processing element's as synthesized by yosys, rounded."""
-    if target.family == "ecp5":
-        return p_out * (3.45 * p_in + 68) + 12_000
-    return p_out * (2.0 * p_in + 36) + 10_000
-
-
 def _lanes(program: Program, p_in: int, p_out: int) -> int:
     """Largest common divisor up to what keeps the array busy (P / 576), at least 4.
 
     It divides the channels at which passes of a stage begin, too.
     """
-    wanted = max(4, 1 << max(0, (ceil_div(p_in * p_out, 576) - 1).bit_length()))
+    wanted = max(LEAST_LANES, 1 << max(0, (ceil_div(p_in * p_out, 576) - 1).bit_length()))
     parts = (part for stage in program.stages for part in passes_of(program, stage))
     common = gcd(p_in, p_out, *(part.first_channel for part in parts))
     return max(n for n in range(1, wanted + 1) if common % n == 0)
@@ -121,7 +263,7 @@ def _lanes(program: Program, p_in: int, p_out: int) -> int:
 
 def _mac_out(lanes: int, target: Device) -> int:
     """Elements of the MAC array: a multiple of the lanes, 128 MACs or its share of the DSPs."""
-    macs = min(128, int(DSP_LIMIT * target.dsps))
+    macs = min(128, int(MAC_SHARE * target.dsps))
     return max(1, macs // (lanes * lanes)) * lanes
 
 

@@ -72,7 +72,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class Limits:
-    """What holds a stage back, as in :class:`r2b.backends.cost.bounds.StageBounds`."""
+    """What holds a stage back, as in :class:`r2b.backends.cost.hardware.StageCost`.
+
+    ``utilisation`` is that of the taps inside the image, ``attained / peak``.
+    """
 
     engine: str
     cycles: int
@@ -218,14 +221,8 @@ class Page:
 
     @property
     def frames_per_second(self) -> float | None:
-        """Frames per second with streams that never make it wait; the hardware's, if it is known.
-
-        Otherwise one frame begins when the one before has ended.
-        """
-        if self.machine is None or not self.cycles:
-            return None
-        known: float | None = self.sections.get("hardware", {}).get("fps")
-        return known or self.machine.clock_mhz * 1e6 / self.cycles
+        """Frames per second with streams that never make it wait."""
+        return self.sections.get("hardware", {}).get("fps")
 
 
 def page_of(report: Report) -> Page:
@@ -273,9 +270,9 @@ def _picked(kind: Any, entry: Report) -> Any:
 
 
 def _stage(number: int, entry: Report, cost: Report) -> StageView:
-    """A stage; what ``cost`` says of it goes before the report's own bounds."""
-    limits, fidelity = entry["bounds"], entry["calibration"]
-    found = limits and _picked(Limits, limits | {n: cost[n] for n in limits if n in cost})
+    """A stage; ``cost`` is empty where there is no Plan."""
+    fidelity = entry["calibration"]
+    found = _limits(cost) if cost else None
     return StageView(
         number=number,
         name=entry["name"],
@@ -297,6 +294,10 @@ def _stage(number: int, entry: Report, cost: Report) -> StageView:
         limits=found,
         fidelity=fidelity and _picked(Fidelity, fidelity),
     )
+
+
+def _limits(cost: Report) -> Limits:
+    return _picked(Limits, cost | {"utilisation": cost["utilisation_executed"]})
 
 
 def shape_text(shape: list[int]) -> str:

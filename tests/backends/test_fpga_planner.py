@@ -6,15 +6,16 @@ import re
 
 import pytest
 
-from r2b.backends.fpga.devices import DEVICES, device
+from r2b.backends.cost.resources import estimate
 from r2b.backends.fpga.planner import (
-    DSP_LIMIT,
-    LUT_LIMIT,
-    default_parallelism,
-    estimate_luts,
+    MAC_SHARE,
+    SHAPES,
+    SHARES,
     make_plan,
+    misfit_warning,
     parse_parallelism,
 )
+from r2b.hw.devices import DEVICES, device
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.plan import Plan
 from r2b.ir.errors import PlanError
@@ -22,7 +23,7 @@ from tests.hw.programs import random_program
 
 PROGRAM = random_program(1)
 DEFAULTS = {
-    "ecp5-25f": (64, 16), "ecp5-45f": (64, 64), "ecp5-85f": (64, 64), "xc7a35t": (64, 16),
+    "ecp5-25f": (32, 16), "ecp5-45f": (64, 32), "ecp5-85f": (64, 64), "xc7a35t": (32, 32),
     "xc7a100t": (64, 64), "xc7z020": (64, 64), "zu3eg": (64, 64), "zu7ev": (64, 64),
 }  # fmt: skip
 
@@ -41,16 +42,22 @@ def test_unknown_device():
         make_plan(PROGRAM, "xc7")
 
 
+def test_the_largest_arrays_come_first():
+    """All powers of two up to 64 each way."""
+    sizes = [p_in * p_out for p_in, p_out in SHAPES]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(SHAPES)) == 49
+    assert (SHAPES[0], SHAPES[-1]) == ((64, 64), (1, 1))
+
+
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_default_parallelism(name):
-    """The largest power-of-two shape within the LUTs, and nothing larger fits."""
-    target = DEVICES[name]
-    p_in, p_out = default_parallelism(target)
-    assert estimate_luts(p_in, p_out, target) <= LUT_LIMIT * target.luts
-    for larger in ((2 * p_in, p_out), (p_in, 2 * p_out)):
-        if max(larger) <= 64:
-            assert estimate_luts(*larger, target) > LUT_LIMIT * target.luts
-    assert (p_in, p_out) == DEFAULTS[name]
+    """The default Plan is within the device."""
+    target, plan = DEVICES[name], make_plan(PROGRAM, name)
+    assert (plan.p_in, plan.p_out) == DEFAULTS[name]
+    needs, has = estimate(PROGRAM, plan).needs(), target.has()
+    assert list(needs) == list(has) == list(SHARES)
+    assert all(needs[key] <= SHARES[key] * has[key] for key in needs)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -62,7 +69,7 @@ def test_default_plan(name):
     assert (plan.device, plan.clock_mhz) == (name, target.clock_mhz)
     assert plan.act_bits == PROGRAM.act_bits
     macs = plan.lanes * plan.mac_out
-    assert macs <= max(plan.lanes**2, min(128, DSP_LIMIT * target.dsps))
+    assert macs <= max(plan.lanes**2, min(128, MAC_SHARE * target.dsps))
     assert plan.tile_pixels == (32 if target.family == "ecp5" else 64)
     assert plan.weights == "chip"
 
@@ -143,3 +150,27 @@ def test_the_plan_comes_back_from_its_text():
     assert Plan.from_json(plan.to_json()) == plan
     assert plan.tensors
     assert plan.signs
+
+
+def test_a_plan_of_ones_own_that_does_not_fit():
+    """It is built; the warning names need, have and the way out. One that fits needs none."""
+    plan = make_plan(PROGRAM, "ecp5-25f", parallelism=(64, 64))
+    needs = estimate(PROGRAM, plan).needs()
+    text = misfit_warning(PROGRAM, plan)
+    assert text == (
+        f"the Plan does not fit ecp5-25f: it needs {needs['LUT']:,} LUT of 24,288, "
+        f"{needs['DSP']:,} DSP of 28, as estimated; choose a smaller --parallelism or a larger "
+        "--device (ecp5-85f, xc7a100t, xc7z020, zu3eg, zu7ev)"
+    )
+    assert misfit_warning(PROGRAM, make_plan(PROGRAM, "xc7z020")) is None
+
+
+def test_nothing_fits():
+    """The resource, what it needs, what there is, the way out."""
+    text = (
+        r"no array from 64x64 to 1x1 fits ecp5-25f with this network: the last one tried needs .*"
+        r"\d+ DSP, of which 95% of 28 may be used; choose a larger --device \(ecp5-85f, .*\) or a "
+        r"--parallelism of your own, which is not held to these limits"
+    )
+    with pytest.raises(PlanError, match=f"^{text}$"):
+        make_plan(PROGRAM, "ecp5-25f", gate_macs=64, lanes=1, weights="chip")

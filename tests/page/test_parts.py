@@ -107,24 +107,21 @@ def test_plain_text():
 # ---------------------------------------------------------------------------------------- model
 
 
-def test_the_hardwares_bounds_go_before_the_reports():
+def test_bounds_and_frame_rate_are_the_hardwares():
     report = report_of()
-    stage = report["stages"][1]
-    cost = {"name": stage["name"], "weights": 1, "binds": "gate", "executed": 2}
-    report["hardware"] = {"stages": [cost], "fps": 99.5}
+    cost = report["hardware"]["stages"][1]
     page = page_of(report)
     limits = page.stages[1].limits
     assert limits is not None
-    assert (limits.weights, limits.binds, limits.executed) == (1, "gate", 2)
-    assert limits.compute == stage["bounds"]["compute"]
-    assert page.frames_per_second == 99.5
+    assert (limits.weights, limits.binds) == (cost["weights"], cost["binds"])
+    assert limits.utilisation == cost["utilisation_executed"] == limits.attained / limits.peak
+    assert page.frames_per_second == report["hardware"]["fps"] > 0
 
 
-def test_frames_per_second_of_the_cycles_alone():
-    page = page_of(report_of())
-    assert page.cycles is not None
-    assert page.frames_per_second == 100e6 / page.cycles
-    assert page_of(report_of(planned=False)).frames_per_second is None
+def test_without_a_plan_there_are_no_bounds():
+    page = page_of(report_of(planned=False))
+    assert page.frames_per_second is None
+    assert all(stage.limits is None for stage in page.stages)
 
 
 def test_what_a_stage_is_in_words():

@@ -158,7 +158,7 @@ def test_without_a_plan_there_is_nothing_of_cycles():
 def test_headings_captions_and_languages(parsed):
     assert parsed.find("html", lang="en")
     tables = parsed.find("table")
-    assert len(parsed.find("caption")) == len(tables) == 5
+    assert len(parsed.find("caption")) == len(tables) == 7
     headings = parsed.find("th")
     assert {found["scope"] for found, _ in headings} == {"col", "row"}
     charts = parsed.find("svg", role="img")

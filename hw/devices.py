@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from r2b.ir.errors import PlanError
 
+RAM18_BITS = 18 * 1024
+
 
 @dataclass(frozen=True)
 class Device:
@@ -34,6 +36,10 @@ class Device:
     ram18: int
     clock_mhz: float
     source: str
+
+    def has(self) -> dict[str, int]:
+        """Its resources by name."""
+        return {"LUT": self.luts, "FF": self.ffs, "RAM18": self.ram18, "DSP": self.dsps}
 
 
 _ECP5 = "Lattice FPGA-DS-02012, table 1.1; the 85F also in nextpnr's device report"

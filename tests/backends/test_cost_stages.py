@@ -6,11 +6,13 @@ from math import prod
 
 import pytest
 
-from r2b.backends.cost.bounds import BOUNDS, PIPELINE, StageBounds, stage_bounds
 from r2b.backends.cost.cycles import predict_cycles
+from r2b.backends.cost.hardware import BOUNDS, PIPELINE, StageCost, stage_costs
 from r2b.backends.cost.ops import stage_ops
 from r2b.backends.cost.stage_memory import StageMemory, head_memory, stage_memory
 from r2b.backends.fpga.planner import make_plan
+from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.params import core_params
 from r2b.ir.program import BinaryConv, RealConv, Window
 from tests.hw.programs import random_program
 
@@ -21,7 +23,12 @@ PLANS = {"8x8": (8, 8), "16x4": (16, 4)}
 def found(seed: int, shape: tuple[int, int], **changes):
     program = random_program(seed)
     plan = make_plan(program, "ecp5-85f", parallelism=shape, **changes)
-    return program, plan, stage_bounds(program, plan, predict_cycles(program, plan))
+    return program, plan, limits_of(program, plan)
+
+
+def limits_of(program, plan) -> dict[str, StageCost]:
+    geometry = ProgramGeometry(program, plan)
+    return {stage.name: stage for stage in stage_costs(geometry, core_params(geometry))}
 
 
 @pytest.mark.parametrize("shape", PLANS)
@@ -34,7 +41,8 @@ def test_no_stage_takes_fewer_cycles_than_its_bounds(seed, shape):
         assert limit.cycles == cycles.active(name)
         assert 0 < max(getattr(limit, bound) for bound in BOUNDS) <= limit.cycles
         assert limit.executed <= limit.peak * limit.compute
-        assert 0 < limit.utilisation <= 1
+        assert 0 < limit.utilisation_executed <= 1
+        assert limit.utilisation >= limit.utilisation_executed
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -51,7 +59,7 @@ def test_by_hand():
         stem=Window((3, 3), (1, 1), (1, 1, 1, 1)),
     )  # fmt: skip
     plan = make_plan(program, "ecp5-85f", parallelism=(8, 8), weight_word=4, tile_pixels=32)
-    limit = stage_bounds(program, plan, predict_cycles(program, plan))[program.stages[1].name]
+    limit = limits_of(program, plan)[program.stages[1].name]
     taps = 10 * 10 + 4 * 9 * 10 + 4 * 9 * 9  # inside the image, summed over the kernel
     tiles, words_per_step = 4, 8 * 8 // 4
     steps = 9 * tiles - 3  # the last tile is the last row alone, and the taps below it are empty
@@ -64,7 +72,7 @@ def test_by_hand():
     assert limit.intensity == limit.executed / (limit.loaded * 4)
 
 
-LIMIT = StageBounds("binary", 100, 40, 30, 20, 10, 640, 64, 16, 25)
+LIMIT = StageCost("conv", "binary", 100, 40, 30, 20, 10, 1280, 640, 64, 16, 25)
 
 
 @pytest.mark.parametrize(
@@ -78,13 +86,13 @@ LIMIT = StageBounds("binary", 100, 40, 30, 20, 10, 640, 64, 16, 25)
     ],
 )
 def test_what_binds(changes, name):
-    assert StageBounds(**{**vars(LIMIT), **changes}).binds == name
+    assert StageCost(**{**vars(LIMIT), **changes}).binds == name
 
 
 def test_figures_of_a_stage():
-    assert (LIMIT.attained, LIMIT.utilisation) == (6.4, 0.1)
+    assert (LIMIT.attained, LIMIT.utilisation, LIMIT.utilisation_executed) == (6.4, 0.2, 0.1)
     assert LIMIT.intensity == 640 / (25 * 16)
-    assert StageBounds(**{**vars(LIMIT), "weight_word": 0}).intensity is None
+    assert StageCost(**{**vars(LIMIT), "weight_word": 0}).intensity is None
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -1,0 +1,268 @@
+"""What the LUTs and flip-flops of each component grow with, from the accelerator's parameters.
+
+Every feature is a number of bits, or of LUTs that a table is worth. The coefficients in
+``coefficients.json`` say how many LUTs and flip-flops one of them costs; they are near 1 where a
+feature counts registers. Sizes are those that the components in :mod:`r2b.hw` elaborate.
+"""
+
+from __future__ import annotations
+
+from r2b.backends.cost.mapping import Memory, ceil_div, map_memory
+from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, has_gates, memories
+from r2b.hw.array import ArrayParams
+from r2b.hw.engine import EngineParams
+from r2b.hw.params import CoreParams
+from r2b.hw.popcount import FAN_IN, FIRST_LEVEL, BipolarDot, IntegerDot
+from r2b.ir.program import MULTIPLIER_BITS, VECTOR_BITS
+
+Features = dict[str, float]
+COMPONENTS = (
+    "binary array", "real array", "binary loops", "real loops", "weights", "epilogue", "sinks",
+    "pool", "maps", "frame", "vector", "control", "shell",
+)  # fmt: skip
+USED: dict[str, dict[str, tuple[str, ...]]] = {
+    "lut": {
+        "binary array": ("weights", "sums", "muxes", "elements", "table"),
+        "real array": ("weights", "first sums", "tree", "sums", "muxes", "elements", "table"),
+        "loops": ("address", "touched", "filled", "table", "one"),
+        "weights": ("stream", "muxes", "table", "cells", "one"),
+        "epilogue": ("lane sums", "shifts", "bounds", "factors", "tokens", "table", "one"),
+        "sinks": ("values", "lane sums", "address", "table", "cells"),
+        "pool": ("values", "address", "table", "cells", "muxes"),
+        "maps": ("values", "signs", "cells", "muxes", "one"),
+        "frame": ("rotation", "lanes", "muxes", "cells", "address", "one"),
+        "vector": ("products", "tree", "operands", "lane sums", "gates", "table", "cells",
+                   "muxes", "one"),
+        "control": ("table", "one"),
+        "shell": ("cells", "one"),
+    },
+    "ff": {
+        "binary array": ("stored", "first sums", "tree", "table registers"),
+        "real array": ("stored", "products", "first sums", "tree", "table registers"),
+        "loops": ("address", "touched", "filled", "latency", "one"),
+        "weights": ("stream", "table registers", "LUT RAM registers", "cells", "one"),
+        "epilogue": ("lane registers", "table registers", "tokens", "one"),
+        "sinks": ("values", "table registers", "address", "cells"),
+        "pool": ("values", "address", "table registers", "cells"),
+        "maps": ("values", "signs", "cells", "one"),
+        "frame": ("rotation", "lanes", "LUT RAM registers", "cells", "address", "one"),
+        "vector": ("products", "tree", "LUT RAM registers", "table registers", "cells", "gates",
+                   "one"),
+        "control": ("table registers", "one"),
+        "shell": ("cells", "one"),
+    },
+}  # fmt: skip
+"""Resource -> component -> features that it grows with; both engines' loops are fitted together."""
+WEIGHT_TABLES = {f"{name} words": name for name in ENGINE_NAMES.values()}
+LUT_INPUTS = {"ecp5": 4, "xc7": 6, "xcup": 6}
+
+
+def features(params: CoreParams, family: str) -> dict[str, Features]:
+    """Component -> feature -> size."""
+    found = {
+        "weights": {"stream": float(params.geometry.plan.weights == "stream"), "one": 1.0},
+        "epilogue": _epilogue(params),
+        "sinks": _sinks(params),
+        "maps": _maps(params),
+        "frame": _frame(params),
+        "vector": _vector(params),
+        "control": {"one": 1.0},
+        "shell": {"one": 1.0},
+    }
+    if params.pooled:
+        found["pool"] = _pool(params)
+    for binary, engine in params.engines.items():
+        name = ENGINE_NAMES[binary]
+        found[f"{name} array"] = array_sizes(engine.array)
+        found[f"{name} loops"] = _loops(params, engine)
+    for memory in memories(params):
+        _add_memory(found[_home(memory)], memory, family)
+    return {name: found[name] for name in COMPONENTS if name in found}
+
+
+def _home(memory: Memory) -> str:
+    """Component of a memory's logic: a table of weights is a part of the array that it feeds."""
+    if memory.component == "weights" and memory.name in WEIGHT_TABLES and not memory.written:
+        return f"{WEIGHT_TABLES[memory.name]} array"
+    return memory.component
+
+
+def _add_memory(target: Features, memory: Memory, family: str) -> None:
+    """LUTs of tables in logic, flip-flops behind them, and multiplexers between banks."""
+    mapped = map_memory(memory, family)
+    more: Features = {"muxes": (mapped.banks - 1) * memory.width * memory.reads}
+    if mapped.kind is None and not memory.written:
+        more["table"] = memory.columns * table_luts(memory.depth, LUT_INPUTS[family]) * memory.reads
+        more["table registers"] = memory.columns * memory.reads * memory.registered
+    elif mapped.kind is None:
+        more["cells"] = memory.width * memory.depth
+        more["cell registers"] = memory.width * memory.reads * memory.registered
+    elif not mapped.kind.block:
+        more["LUT RAM registers"] = memory.width * memory.reads * memory.registered
+    for name, size in more.items():
+        target[name] = target.get(name, 0) + size
+
+
+def table_luts(depth: int, inputs: int) -> int:
+    """LUTs of one column of a table; pairs are joined by the slice's own multiplexers."""
+    leaves = ceil_div(depth, 1 << inputs)
+    return leaves + (leaves - 1) // 3
+
+
+# --- arrays --------------------------------------------------------------------------------
+
+
+def array_features(p: ArrayParams, family: str) -> Features:
+    """Of an array alone, its accumulators included."""
+    found = array_sizes(p)
+    for memory in array_memories(p, ENGINE_NAMES[p.binary]):
+        _add_memory(found, memory, family)
+    return found
+
+
+def array_sizes(p: ArrayParams) -> Features:
+    """Registers of the processing elements; adders and multiplexers in front of them.
+
+    ``stored``: both weight registers, the hop chain, delayed control, drained sums.
+    ``products``, ``first sums``, ``tree``: registers behind multipliers, behind the first level of
+    adders, and of all later levels.
+    """
+    index = (p.depth - 1).bit_length()
+    dot = BipolarDot if p.binary else IntegerDot
+    count = p.lanes_in.bit_length() if p.binary else 0
+    latency = dot.latency_of(p.lanes_in)
+    weights = p.lanes_in * p.lanes_out * p.w_width
+    hops = p.hops * (p.lanes_in * p.a_width + 4 + index + count)
+    delays = p.hops * (latency * (3 + index) + max(0, latency - 1) * count)
+    first, later = tree_bits(p)
+    return {
+        "stored": weights + p.word * p.load_words + hops + delays + p.group * p.acc_width,
+        "weights": weights,
+        "products": p.lanes_in * p.lanes_out * (0 if p.binary else p.a_width + p.w_width),
+        "first sums": p.lanes_out * first,
+        "tree": p.lanes_out * later,
+        "sums": p.lanes_out * p.acc_width,
+        "elements": p.lanes_out,
+    }
+
+
+def tree_bits(p: ArrayParams) -> tuple[int, int]:
+    """Register bits of one element's first level of adders and of all later ones.
+
+    As wide as the operands make them, but no wider than the accumulator needs them.
+    """
+    if p.binary:
+        sizes = [min(FIRST_LEVEL, p.lanes_in - k) for k in range(0, p.lanes_in, FIRST_LEVEL)]
+        widths = [size.bit_length() for size in sizes]
+        later = _levels(widths, p.lanes_in.bit_length())
+        return sum(widths), sum(later) + BipolarDot.width_of(p.lanes_in)
+    levels = _levels([p.a_width + p.w_width] * p.lanes_in, p.acc_width)
+    return levels[0], sum(levels[1:])
+
+
+def _levels(widths: list[int], most: int) -> list[int]:
+    """Bits of every level of :func:`r2b.hw.popcount.add_tree`."""
+    found: list[int] = []
+    while not found or len(widths) > 1:
+        groups = [widths[k : k + FAN_IN] for k in range(0, len(widths), FAN_IN)]
+        widths = [min(most, max(group) + len(group) - 1) for group in groups]
+        found.append(sum(widths))
+    return found
+
+
+# --- control -------------------------------------------------------------------------------
+
+
+def _loops(params: CoreParams, engine: EngineParams) -> Features:
+    """Address registers, counters, and a bit for each pixel of a tile."""
+    filled = int(params.geometry.filled)
+    return {
+        "address": params.address_width,
+        "touched": engine.array.depth,
+        "filled": filled * params.address_width,
+        "latency": engine.source_latency * (engine.array.depth - 1).bit_length(),
+        "one": 1,
+    }
+
+
+# --- data ----------------------------------------------------------------------------------
+
+
+def _epilogue(params: CoreParams) -> Features:
+    """Per lane and round: operand, product, offset, sum, shift, skip, bounds."""
+    p = params.epilogue
+    found = dict.fromkeys(("lane registers", "lane sums", "shifts", "bounds", "factors"), 0.0)
+    for part in p.rounds:
+        chosen = part.multiply + bool(part.spatial) + part.gated
+        found["lane registers"] += 2 * part.operand_width + 2 * MULTIPLIER_BITS + part.sum_width
+        found["lane sums"] += part.sum_width
+        found["shifts"] += (part.sum_width - part.shift_low) * (1 + part.shift_bits)
+        found["bounds"] += part.sum_width - part.shift_low + part.out_width
+        found["factors"] += MULTIPLIER_BITS * chosen
+    sizes = {name: p.lanes * size for name, size in found.items()}
+    return sizes | {"tokens": params.address_width * p.latency, "one": 1}
+
+
+def _sinks(params: CoreParams) -> Features:
+    p = params.sinks
+    return {
+        "values": p.lanes * p.value_width,
+        "lane sums": p.lanes * p.sum_width,
+        "address": params.address_width,
+        "one": 1,
+    }
+
+
+def _maps(params: CoreParams) -> Features:
+    """Feature and sign memory: the registers behind them and the choice of what is read."""
+    p = params.sinks
+    return {
+        "values": p.lanes * (p.value_width + params.engines[False].array.a_width),
+        "signs": p.lanes * p.sign_banks,
+        "one": 1,
+    }
+
+
+def _frame(params: CoreParams) -> Features:
+    """Pixels and reads are rotated into the lanes."""
+    p = params.frame
+    turns = max(1, (p.lanes - 1).bit_length())
+    return {
+        "rotation": 9 * p.lanes * turns,
+        "lanes": p.lanes * params.address_width,
+        "address": params.address_width,
+        "one": 1,
+    }
+
+
+def _pool(params: CoreParams) -> Features:
+    return {
+        "values": params.epilogue.lanes * params.epilogue.value_width,
+        "address": params.address_width,
+    }
+
+
+def _vector(params: CoreParams) -> Features:
+    p = params.vector
+    gates = int(has_gates(params))
+    dot = VECTOR_BITS + 8
+    levels = _levels([dot] * p.macs, 32)
+    return {
+        "products": dot * p.macs,
+        "tree": sum(levels),
+        "operands": VECTOR_BITS * p.macs * gates,
+        "lane sums": p.lanes * p.sum_width,
+        "gates": gates,
+        "one": 1,
+    }
+
+
+__all__ = [
+    "COMPONENTS",
+    "USED",
+    "Features",
+    "array_features",
+    "features",
+    "table_luts",
+    "tree_bits",
+]

@@ -1,0 +1,225 @@
+"""Every memory and every product of the accelerator, from its parameters.
+
+Shapes are those that the components in :mod:`r2b.hw` elaborate; the names are theirs, too. A ROM's
+columns that hold the same bit in every word are wires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from r2b.backends.cost.mapping import Memory, Product
+from r2b.hw.array import ArrayParams
+from r2b.hw.descriptor import Table
+from r2b.hw.engine import EngineParams
+from r2b.hw.output import LOGIT_BITS
+from r2b.hw.params import CoreParams
+from r2b.hw.stem import PIXEL_BITS
+from r2b.hw.weights import segment_rows
+from r2b.ir.arith import SIGMOID_BITS, gate_table
+from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
+
+ENGINE_NAMES = {True: "binary", False: "real"}
+ACC_BITS = 32
+"""Of the vector unit."""
+
+
+def columns(words: Sequence[int]) -> tuple[int, int]:
+    """Bits of a word that are not the same in all words, and how many of them are different."""
+    size = max(1, -(-max((word.bit_length() for word in words), default=1) // 8))
+    rows = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in words), np.uint8)
+    bits = np.unpackbits(rows.reshape(len(words), size), axis=1)
+    moving = bits[:, (bits != bits[0]).any(axis=0)] if len(words) else bits
+    packed = np.packbits(moving, axis=0).T
+    return len(packed), len({column.tobytes() for column in packed})
+
+
+def _rom(component: str, name: str, words: Sequence[int], **more: Any) -> Memory:
+    width, different = columns(words)
+    return Memory(component, name, width, len(words), written=False, columns=different, **more)
+
+
+def _table(component: str, name: str, table: Table, **more: Any) -> Memory:
+    return _rom(component, name, table.init, **more)
+
+
+def memories(params: CoreParams) -> list[Memory]:
+    """All memories."""
+    found = [_table("control", "stages", params.stages, registered=True)]
+    if params.geometry.split:
+        numbers = [*params.geometry.numbers, len(params.geometry.program.stages)]
+        found.append(_rom("control", "numbers", numbers, registered=False))
+    if params.geometry.plan.weights == "stream":
+        found.append(_table("weights", "segments", Table(segment_rows(params.geometry)),
+                            registered=False))  # fmt: skip
+    for binary, engine in params.engines.items():
+        found += _engine(engine, ENGINE_NAMES[binary])
+    found += [*_epilogue(params), *_sinks(params), *_maps(params), *_frame(params)]
+    found += [*_pool(params), *_vector(params)]
+    classes = params.geometry.program.num_classes
+    return [*found, Memory("shell", "fifo", LOGIT_BITS + 1, classes)]
+
+
+def array_memories(array: ArrayParams, name: str) -> list[Memory]:
+    """Both banks of accumulators of every element."""
+    bank = Memory(f"{name} array", "bank", array.acc_width, array.depth, registered=False)
+    return [bank] * (2 * array.lanes_out)
+
+
+def _engine(engine: EngineParams, name: str) -> list[Memory]:
+    banks = array_memories(engine.array, name)
+    taps = _table(f"{name} loops", "taps", engine.taps, registered=False)
+    if engine.words is not None:
+        words = _rom("weights", f"{name} words", engine.words)
+    else:
+        bits = max(1, (engine.segment_words - 1).bit_length())
+        words = Memory("weights", f"{name} words", engine.array.word, 2 << bits)
+    return [*banks, taps, words]
+
+
+def _epilogue(params: CoreParams) -> list[Memory]:
+    found = []
+    for part in params.epilogue.rounds:
+        found.append(_rom("epilogue", f"constants_{part.index}", part.rows))
+        if part.spatial:
+            found.append(_rom("epilogue", f"spatial_{part.index}", part.spatial))
+        if part.table:
+            mask = (1 << part.out_width) - 1
+            table = [value & mask for value in part.table]
+            found += [
+                _rom("epilogue", f"table_{part.index}", table, registered=False)
+                for _ in range(part.lanes)
+            ]
+    return found
+
+
+def _sinks(params: CoreParams) -> list[Memory]:
+    p = params.sinks
+    sums = Memory("sinks", "sums", p.lanes * p.sum_width, p.sum_depth, 2, registered=False,
+                  shared=1)  # fmt: skip
+    return [_rom("sinks", "thresholds", p.thresholds), sums]
+
+
+def _maps(params: CoreParams) -> list[Memory]:
+    """Feature and sign memory."""
+    p, convs = params.sinks, params.geometry.convs
+    reads = 1 + any(conv.chain.skip and not conv.binary for conv in convs)
+    reads += any(conv.chain.multiply for conv in convs)
+    found = [Memory("maps", "features", p.lanes * p.value_width, params.fm_words, reads)]
+    if True in params.engines or any(conv.part.signs for conv in convs):
+        width = p.lanes * p.sign_banks
+        found.append(Memory("maps", "signs", width, params.sm_words, part=p.lanes))
+    return found
+
+
+def _frame(params: CoreParams) -> list[Memory]:
+    p = params.frame
+    return [Memory("frame", f"bank_{lane}", PIXEL_BITS, p.words) for lane in range(p.lanes)]
+
+
+def _pool(params: CoreParams) -> list[Memory]:
+    if not params.pooled:
+        return []
+    width = params.epilogue.lanes * params.epilogue.value_width
+    return [
+        _table("pool", "entries", params.pools, reads=2),
+        Memory("pool", "across", width, params.pool_channels, registered=False, shared=1),
+        Memory("pool", "down", width, params.pool_depth),
+    ]
+
+
+def has_gates(params: CoreParams) -> bool:
+    """Whether the vector unit makes slopes."""
+    return any(stage.gate is not None for stage in params.geometry.program.stages)
+
+
+def _vector(params: CoreParams) -> list[Memory]:
+    p = params.vector
+    tables, word = p.tables, p.macs * VECTOR_BITS
+    found = [
+        _table("vector", "jobs", tables.jobs),
+        _table("vector", "means", tables.means),
+        _table("vector", "dense", tables.dense),
+        _rom("vector", "weights", tables.weights),
+        Memory("vector", "z", word, max(1, -(-p.channels // p.macs)), part=VECTOR_BITS),
+    ]
+    if not has_gates(params):
+        return found
+    entries = [int(v) for name in tables.functions for v in gate_table(name).tolist()]
+    groups = -(-max(p.channels, p.outputs) // p.lanes)
+    return [
+        *found,
+        Memory("vector", "h", word, max(1, -(-p.hidden // p.macs)), part=VECTOR_BITS),
+        _rom("vector", "gate_table", entries),
+        _table("vector", "slopes", tables.slopes),
+        Memory("vector", "gate", 2 * MULTIPLIER_BITS * p.lanes, max(2, groups),
+               part=2 * MULTIPLIER_BITS),
+    ]  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------- products
+
+
+def products(params: CoreParams) -> list[Product]:
+    """All multipliers."""
+    found = [_array(params.engines[False].array)] if False in params.engines else []
+    for binary, engine in params.engines.items():
+        found += _addresses(params, engine, ENGINE_NAMES[binary])
+    for part in params.epilogue.rounds:
+        width = part.operand_width
+        found.append(Product("epilogue", f"round_{part.index}", width, MULTIPLIER_BITS,
+                             width + MULTIPLIER_BITS, part.lanes))  # fmt: skip
+    return [*found, *_vector_products(params)]
+
+
+def _array(array: ArrayParams) -> Product:
+    a, w = array.a_width, array.w_width
+    return Product("real array", "products", a, w, a + w, array.lanes_in * array.lanes_out)
+
+
+def _addresses(params: CoreParams, engine: EngineParams, name: str) -> list[Product]:
+    """Clips of a tap times strides and columns."""
+    clip = engine.taps.layout["first"].width
+    field = params.stages.layout
+    widths = {"row_src": field["row_src"].width, "col_src": field["col_src"].width,
+              "cols": field["tile_cols"].width}  # fmt: skip
+    return [
+        Product(f"{name} loops", f"clip x {key}", clip, width, clip + width, signed=False)
+        for key, width in widths.items()
+    ]
+
+
+def _vector_products(params: CoreParams) -> list[Product]:
+    """The product behind the layers is there without gates, too; the head's are zeros."""
+    p, tables = params.vector, params.vector.tables
+    mean = p.value_width + MEAN_FRACTION + 1
+    found = [
+        Product(
+            "vector", "scaled", p.sum_width, _signed(tables.jobs, "reciprocal"), p.sum_width + 17
+        ),
+        Product("vector", "mean", mean, _signed(tables.means, "a"), mean + MULTIPLIER_BITS),
+        Product("vector", "dot", VECTOR_BITS, 8, VECTOR_BITS + 8, p.macs),
+        Product(
+            "vector", "dense", ACC_BITS, _signed(tables.dense, "m"), ACC_BITS + MULTIPLIER_BITS
+        ),
+    ]
+    if not has_gates(params):
+        return found
+    slope = SIGMOID_BITS + 1
+    return found + [
+        Product("vector", name, slope, _signed(tables.slopes, name),
+                slope + MULTIPLIER_BITS)
+        for name in ("gn", "gp")
+    ]  # fmt: skip
+
+
+def _signed(table: Table, name: str) -> int:
+    """Bits of a field as a signed value."""
+    shape = table.layout[name].shape
+    return shape.width + (not shape.signed)
+
+
+__all__ = ["array_memories", "columns", "has_gates", "memories", "products"]

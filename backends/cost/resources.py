@@ -1,0 +1,135 @@
+"""LUTs, flip-flops, block RAM and DSPs of an accelerator, from its Program and Plan alone.
+
+Block RAM, LUT RAM and DSPs are exact: :mod:`r2b.backends.cost.mapping` follows yosys's own rules
+for every memory and product (:mod:`r2b.backends.cost.memories`). LUTs and flip-flops are sums::
+
+    component = sum over its features of coefficient * size
+
+with the sizes of :mod:`r2b.backends.cost.features` and the coefficients of ``coefficients.json``,
+which ``benchmarks/calibrate.py`` fits to synthesized accelerators (``docs/cost.md``: how far off).
+UltraScale+ takes 7-series coefficients and has not been compared with anything.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from r2b.backends.cost.features import COMPONENTS, features
+from r2b.backends.cost.mapping import dsp_blocks, map_memory
+from r2b.backends.cost.memories import memories, products
+from r2b.hw.devices import device
+from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.params import CoreParams, core_params
+from r2b.hw.plan import Plan
+from r2b.ir.program import Program
+
+COEFFICIENTS = Path(__file__).with_name("coefficients.json")
+CALIBRATED = {"ecp5": "ecp5", "xc7": "xc7", "xcup": "xc7"}
+"""Family -> the one whose coefficients it takes."""
+LUTRAM_LUTS = {"ecp5": 6, "xc7": 4, "xcup": 4}
+"""LUTs that a LUT RAM primitive takes away: two slices hold its bits and a third its write port on
+ECP5; RAM32M and RAM64M are four LUTs on Xilinx, and smaller primitives are counted as these."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Numbers of cells.
+
+    Parameters
+    ----------
+    lut : int
+        LUT4 on ECP5 (a CCU2C counts twice), LUT6 on Xilinx; without LUT RAM.
+    lutram : int
+        LUT RAM primitives.
+    ff : int
+    ram18 : int
+        18 kb block RAMs; a RAMB36 counts twice.
+    dsp : int
+    """
+
+    lut: int = 0
+    lutram: int = 0
+    ff: int = 0
+    ram18: int = 0
+    dsp: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Estimated resources.
+
+    Parameters
+    ----------
+    family : str
+    calibrated : bool
+        False: the coefficients are those of another family.
+    components : dict of str to Count
+        In the order of :data:`r2b.backends.cost.features.COMPONENTS`.
+    """
+
+    family: str
+    calibrated: bool
+    components: dict[str, Count]
+
+    @property
+    def total(self) -> Count:
+        """Of all components."""
+        return sum(self.components.values(), Count())
+
+    @property
+    def occupied_luts(self) -> int:
+        """LUTs, those of the LUT RAM included."""
+        total = self.total
+        return total.lut + LUTRAM_LUTS[self.family] * total.lutram
+
+    def needs(self) -> dict[str, int]:
+        """What a device must have, by name of the resource."""
+        total = self.total
+        return {"LUT": self.occupied_luts, "FF": total.ff, "RAM18": total.ram18, "DSP": total.dsp}
+
+
+@cache
+def coefficients() -> dict[str, Any]:
+    """Content of ``coefficients.json``."""
+    return json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
+
+
+def shared_name(component: str) -> str:
+    """Name under which a component's coefficients stand: both engines' loops have the same."""
+    return "loops" if component.endswith("loops") else component
+
+
+def estimate(program: Program, plan: Plan, family: str | None = None) -> Resources:
+    """Resources of the accelerator on a family, by default that of the Plan's device."""
+    params = core_params(ProgramGeometry(program, plan))
+    return estimate_params(params, family or device(plan.device).family)
+
+
+def estimate_params(params: CoreParams, family: str) -> Resources:
+    """Resources of a core with these parameters."""
+    table = coefficients()["families"][CALIBRATED[family]]
+    found = {name: Count() for name in COMPONENTS}
+    for component, sizes in features(params, family).items():
+        lut, ff = (
+            sum(table[resource].get(shared_name(component), {}).get(name, 0.0) * size
+                for name, size in sizes.items())
+            for resource in ("lut", "ff")
+        )  # fmt: skip
+        found[component] += Count(lut=round(lut), ff=round(ff))
+    for memory in memories(params):
+        mapped = map_memory(memory, family)
+        found[memory.component] += Count(ram18=mapped.ram18, lutram=mapped.lutram)
+    for product in products(params):
+        found[product.component] += Count(dsp=dsp_blocks(product, family))
+    used = {name: count for name, count in found.items() if count != Count()}
+    return Resources(family, CALIBRATED[family] == family, used)
+
+
+__all__ = ["Count", "Resources", "coefficients", "estimate", "estimate_params", "shared_name"]

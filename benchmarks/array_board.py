@@ -1,0 +1,82 @@
+"""Arrays alone, side by side in one netlist: what their sizes cost without the rest around."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import netlist
+import synthesis
+from amaranth.back import verilog
+from amaranth.hdl import Elaboratable, Module, Signal, Value
+
+from r2b.backends.fpga.emit import ASSERTION, GUARD
+from r2b.hw.array import ArrayParams, ContractionArray
+
+TOP = "board"
+PORTS = ("i", "shift", "shift_data", "drain", "o")
+
+
+def binary(p_in: int, p_out: int, group: int, acc: int, depth: int, word: int) -> ArrayParams:
+    """An XNOR array; sums of ``acc`` bits, ``depth`` pixels, ``word`` bits of weights at a time."""
+    words = -(-p_in * p_out // word)
+    return ArrayParams(True, p_in, p_out, group, 1, 1, acc, depth, word, words, 8)
+
+
+def real(lanes: int, p_out: int, a_width: int, acc: int, depth: int, word: int) -> ArrayParams:
+    """A MAC array with weights of 8 bits."""
+    words = -(-8 * lanes * p_out // word)
+    return ArrayParams(False, lanes, p_out, lanes, a_width, 8, acc, depth, word, words, 8)
+
+
+ARRAYS: dict[str, tuple[ArrayParams, ...]] = {
+    "ecp5": (
+        binary(16, 16, 4, 9, 16, 32), binary(32, 8, 4, 11, 32, 32), binary(64, 8, 4, 12, 16, 64),
+        binary(64, 16, 8, 11, 32, 64), real(4, 8, 12, 24, 32, 32), real(8, 8, 12, 26, 16, 64),
+        real(2, 8, 9, 22, 64, 32),
+    ),
+    "xc7": (
+        binary(16, 16, 4, 9, 32, 32), binary(32, 8, 4, 11, 64, 32), binary(64, 8, 4, 12, 32, 64),
+        binary(64, 16, 8, 11, 64, 64), real(4, 8, 12, 24, 64, 32), real(8, 8, 12, 26, 64, 64),
+        real(2, 8, 9, 22, 32, 32),
+    ),
+}  # fmt: skip
+
+
+class Board(Elaboratable):
+    """Arrays whose ports are the board's."""
+
+    def __init__(self, arrays: tuple[ArrayParams, ...]) -> None:
+        self.arrays = [ContractionArray(params) for params in arrays]
+        self.ports = {
+            (index, name): Signal(Value.cast(getattr(array, name)).shape(), name=f"{name}_{index}")
+            for index, array in enumerate(self.arrays)
+            for name in PORTS
+        }
+
+    def elaborate(self, platform) -> Module:
+        """Wires."""
+        m = Module()
+        for index, array in enumerate(self.arrays):
+            m.submodules[f"array_{index}"] = array
+        for (index, name), port in self.ports.items():
+            inner = Value.cast(getattr(self.arrays[index], name))
+            m.d.comb += port.eq(inner) if name == "o" else inner.eq(port)
+        return m
+
+
+def measure(family: str) -> dict[str, dict[str, int]]:
+    """Resources of each array, by its number."""
+    board = Board(ARRAYS[family])
+    ports = list(board.ports.values())
+    text = verilog.convert(board, name=TOP, ports=ports, emit_src=False, strip_internal_attrs=True)
+    with tempfile.TemporaryDirectory() as work:
+        source = Path(work) / f"{TOP}.v"
+        source.write_text(ASSERTION.sub(GUARD, text))
+        synthesis.synthesize(source, family, Path(work), top=TOP, named=True)
+        content = json.loads((Path(work) / synthesis.NETLIST).read_text())
+    counts = netlist.count(content, TOP, owner=lambda name: name.lstrip("\\").split(".")[0])
+    return {
+        name.removeprefix("array_"): found for name, found in counts.items() if "array_" in name
+    }
