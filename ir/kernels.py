@@ -186,9 +186,8 @@ def epilogue(trace, stage, values, part):
     return values if stage.pool is None else pool(values, stage.pool, "max")
 
 
-def make_sinks(trace, stage, frames):
-    """Make room for all that a stage writes."""
-    shape = (frames, *stage.shape)
+def make_sinks(trace, stage, shape):
+    """Make room for all that a stage writes: values N x C x H x W."""
     if stage.tensor is not None:
         trace.tensors[stage.tensor] = np.empty(shape, np.int32)
     for sink in stage.signs:
@@ -212,7 +211,8 @@ def finish(trace, stage, values):
     """Epilogue, maximum over a window and sinks: what every stage does with its accumulators."""
     if stage.gate is not None:
         trace.slopes[stage.name] = gate_slopes(trace.sums[stage.gate.mean.sums], stage.gate)
-    make_sinks(trace, stage, len(values))
+    pooled = (len(values), *stage.shape)
+    make_sinks(trace, stage, values.shape if stage.pool is None else pooled)
     frames, channels, *size = values.shape
     with small_buffers():
         for part in blocks(frames, channels, math.prod(size), BLOCK):
