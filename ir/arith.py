@@ -29,17 +29,18 @@ def bounds(width):
 
 def sat(value, low, high):
     """Saturate: ``min(max(value, low), high)``."""
-    return np.minimum(np.maximum(value, low), high)
+    return np.clip(value, low, high)
 
 
 def piecewise_affine(acc, knot, multiplier, offset, shift):
     """One epilogue step: ``i = acc >= knot``; ``rs(acc * multiplier[i] + offset[i], shift)``.
 
-    ``multiplier`` and ``offset`` are pairs: the value below the knot, the value from it on.
+    ``multiplier`` and ``offset`` are pairs: the value below the knot, the value from it on. It is
+    computed as the line below the knot, and from the knot on what the other has more.
     """
-    upper = acc >= knot
-    product = acc * np.where(upper, multiplier[1], multiplier[0])
-    return rs(product + np.where(upper, offset[1], offset[0]), shift)
+    below = acc * multiplier[0] + offset[0]
+    more = acc * (multiplier[1] - multiplier[0]) + (offset[1] - offset[0])
+    return rs(below + (acc >= knot) * more, shift)
 
 
 def threshold(value, theta, flip):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,17 @@ STAGES: dict[type[Contraction], Callable[[Trace, Any], None]] = {
 """The function that runs a stage, by its contraction."""
 
 
+MAX_FRAMES = 64
+TRACE_VALUES = 1 << 21
+"""Stored values that are fast to handle: the memory of one run serves the next."""
+
+
+def frames_at_once(program: Program) -> int:
+    """Frames to run together: many small ones, large ones one by one."""
+    values = sum(math.prod(tensor.shape) for tensor in program.tensors.values())
+    return max(1, min(MAX_FRAMES, TRACE_VALUES // max(1, values)))
+
+
 def execute(program: Program, frames: Frames) -> Trace:
     """Run all stages on frames, uint8 N x C x H x W, and keep every value between stages."""
     _check_frames(program, frames)
@@ -46,11 +58,15 @@ def execute(program: Program, frames: Frames) -> Trace:
     return trace
 
 
-def logits(program: Program, frames: Frames, batch: int = 64) -> npt.NDArray[np.int32]:
-    """Run all stages on any number of frames, ``batch`` at a time; int32 N x classes."""
+def logits(program: Program, frames: Frames, batch: int | None = None) -> npt.NDArray[np.int32]:
+    """Run all stages on any number of frames; int32 N x classes.
+
+    ``batch`` frames are taken at a time, by default :func:`frames_at_once`.
+    """
     _check_frames(program, frames)
-    starts = range(0, len(frames), batch)
-    parts = [execute(program, frames[start : start + batch]).logits for start in starts]
+    step = batch or frames_at_once(program)
+    starts = range(0, len(frames), step)
+    parts = [execute(program, frames[start : start + step]).logits for start in starts]
     return np.concatenate([np.zeros((0, program.num_classes), np.int32), *parts])
 
 

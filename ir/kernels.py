@@ -1,15 +1,14 @@
 """NumPy kernels of the Program: one function per part of a stage, and one per kind of stage.
 
-All functions work on whole batches: N frames at once. They import nothing but NumPy and
-:mod:`r2b.ir.arith`, and read a Program's records by attribute only, because their source text also
-stands in the emitted ``reference.py``, where the records come out of ``program.json``.
-
-Sums of products are computed as floating-point matrix products of integers. They are exact: every
-partial sum is an integer below the 24 (float32) or 53 (float64) bits of a significand, which the
-quantizer proves (accumulators have at most 32 bits), so the order of summation does not matter.
+All functions work on whole batches: N frames at once. They import nothing but NumPy,
+:mod:`r2b.ir.arith` and :mod:`r2b.ir.contractions`, and read a Program's records by attribute only,
+because their source text also stands in the emitted ``reference.py``, where the records come out of
+``program.json``.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -22,10 +21,23 @@ from r2b.ir.arith import (
     sat,
     threshold,
 )
+from r2b.ir.contractions import (
+    binary_conv,
+    blocks,
+    bordered,
+    count_conv,
+    equal_dots,
+    is_counted,
+    magnitude,
+    pool,
+    real_conv,
+    small_buffers,
+    weight_words,
+)
 from r2b.ir.program import VECTOR_BITS
 
-FLOAT32_EXACT = 1 << 24
-"""Integers up to here are exact in float32."""
+BLOCK = 1 << 16
+"""Values that go through the steps of an epilogue at once: they stay in a processor's cache."""
 
 
 class Trace:
@@ -33,7 +45,7 @@ class Trace:
 
     Attributes
     ----------
-    tensors : dict of str to int64 array N x C x H x W
+    tensors : dict of str to int32 array N x C x H x W
         Fixed tensors, and the frames under ``"frame"``.
     signs : dict of str to uint8 array N x C x H x W
         Sign maps.
@@ -46,7 +58,7 @@ class Trace:
 
     def __init__(self, frames):
         """Begin with the frames alone."""
-        self.tensors = {"frame": frames.astype(np.int64)}
+        self.tensors = {"frame": frames.astype(np.int32)}
         self.signs = {}
         self.sums = {}
         self.slopes = {}
@@ -54,77 +66,16 @@ class Trace:
 
 
 def value_of(trace, name):
-    """Value of a source: the frames, a fixed tensor, or a sign map as -1 and +1."""
-    if name in trace.tensors:
-        return trace.tensors[name]
-    return 2 * trace.signs[name].astype(np.int64) - 1
+    """Value of a source as int64: the frames, a fixed tensor, or a sign map as -1 and +1."""
+    return piece_of(trace, name, (slice(None), slice(None)))
 
 
-# ---------------------------------------------------------------------------------- contractions
-
-
-def sliding_windows(values, window, fill):
-    """All windows of N x C x H x W: N x C x rows x columns x kh x kw, ``fill`` in the padding."""
-    top, left, bottom, right = window.padding
-    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
-    padding = ((0, 0), (0, 0), (top, bottom), (left, right))
-    padded = np.pad(values, padding, constant_values=fill)
-    span = (dh * (kh - 1) + 1, dw * (kw - 1) + 1)
-    views = np.lib.stride_tricks.sliding_window_view(padded, span, axis=(2, 3))
-    return views[:, :, ::sh, ::sw, ::dh, ::dw]
-
-
-def convolve(values, weight, window, groups, fill=0):
-    """``acc[n,o,y,x] = sum over taps and channels of weight * values``, an exact integer.
-
-    The type of ``values`` is the floating-point type that is computed in; ``fill`` is what taps
-    in the padding meet, 0 for taps that contribute nothing.
-    """
-    columns = sliding_windows(values, window, fill)
-    frames, channels, rows, cols = columns.shape[:4]
-    split = columns.reshape(frames, groups, channels // groups, rows, cols, *window.kernel)
-    patches = split.transpose(0, 1, 3, 4, 2, 5, 6).reshape(frames, groups, rows * cols, -1)
-    matrix = weight.astype(values.dtype).reshape(groups, len(weight) // groups, -1)
-    product = patches @ matrix.transpose(0, 2, 1)
-    acc = product.transpose(0, 1, 3, 2).reshape(frames, len(weight), rows, cols)
-    return acc.astype(np.int64)
-
-
-def binary_conv(signs, weight, window, groups, padding_value=0):
-    """``acc = sum over taps of a * w``; a and w are bits that stand for -1 and +1.
-
-    A tap in the padding meets ``padding_value``.
-    """
-    terms = weight[0].size
-    exact = np.float32 if terms < FLOAT32_EXACT else np.float64
-    bipolar = 2 * signs.astype(exact) - 1
-    return convolve(bipolar, 2 * weight.astype(np.int8) - 1, window, groups, padding_value)
-
-
-def real_conv(values, weight, window, zero_point, presum, groups):
-    """``acc = sum over valid taps of w * u``, u the input less its zero point, or window sums."""
-    centred = values - zero_point[:, None, None]
-    if presum is not None:
-        centred = pool(centred, presum, "sum")
-    return convolve(centred.astype(np.float64), weight, window, groups)
-
-
-def pool(values, window, kind):
-    """Maximum or sum over the valid positions of each window."""
-    if kind == "max":
-        lowest = np.iinfo(values.dtype).min
-        return sliding_windows(values, window, lowest).max(axis=(4, 5))
-    return sliding_windows(values, window, 0).sum(axis=(4, 5))
-
-
-def bordered(values, padding, value):
-    """The image with a border of ``value[c]``."""
-    top, left, bottom, right = padding
-    frames, channels, height, width = values.shape
-    result = np.empty((frames, channels, top + height + bottom, left + width + right), np.int64)
-    result[:] = value[:, None, None]
-    result[:, :, top : top + height, left : left + width] = values
-    return result
+def piece_of(trace, name, part):
+    """Some frames and channels of a value; a single channel is part of all."""
+    values = trace.tensors[name] if name in trace.tensors else trace.signs[name]
+    frames, channels = part
+    piece = values[frames, channels if values.shape[1] > 1 else slice(None)].astype(np.int64)
+    return piece if name in trace.tensors else 2 * piece - 1
 
 
 # ------------------------------------------------------------------- vectors: gate and head
@@ -141,8 +92,13 @@ def mean_vector(sums, mean):
 
 def dense(vector, layer):
     """``rs(multiplier[o] * sum_c(weight[o,c] * vector[c]) + offset[o], shift)``."""
-    sums = vector @ layer.weight.astype(np.int64).T
+    sums = products(vector, layer.weight)
     return rs(sums * layer.multiplier + layer.offset, layer.shift)
+
+
+def products(vector, weight):
+    """``sum_c(weight[o,c] * vector[c])``; at most 32 bits, so exact in float64."""
+    return (vector.astype(np.float64) @ weight.astype(np.float64).T).astype(np.int64)
 
 
 def gate_slopes(sums, gate):
@@ -159,36 +115,52 @@ def gate_slopes(sums, gate):
 # -------------------------------------------------------------------------------------- epilogue
 
 
-def affine_step(trace, stage, step, values):
+def affine_step(trace, stage, step, values, part):
     """Piecewise affine per channel; a gated step takes its multipliers from the gate."""
-    multiplier = step.multiplier[:, None, :, None, None]
+    frames, channels = part
+    multiplier = step.multiplier[:, None, channels, None, None]
     if step.gated:
-        multiplier = trace.slopes[stage.name][:, :, :, None, None]
-    knot, offset = step.knot[:, None, None], step.offset[:, :, None, None]
+        multiplier = trace.slopes[stage.name][:, frames, channels, None, None]
+    knot, offset = step.knot[channels, None, None], step.offset[:, channels, None, None]
+    kind = affine_type(values, knot, multiplier, offset, step.shift)
+    values, knot = values.astype(kind, copy=False), knot.astype(kind)
+    multiplier, offset = multiplier.astype(kind), offset.astype(kind)
     return piecewise_affine(values, knot, multiplier, offset, step.shift)
 
 
-def skip_step(trace, stage, step, values):
+def affine_type(values, knot, multiplier, offset, shift):
+    """The type that :func:`piecewise_affine` is computed in: int32 where that holds every number.
+
+    Its largest number is a product and an offset by the difference of two lines, and the half of
+    the rounding.
+    """
+    factor, summand = 2 * magnitude(multiplier), 2 * magnitude(offset)
+    largest = max(magnitude(knot), magnitude(values) * factor + summand + (1 << shift))
+    return np.int32 if 2 * largest < 1 << 31 else np.int64
+
+
+def skip_step(trace, stage, step, values, part):
     """Add a stored tensor."""
-    return values + value_of(trace, step.source)
+    return values + piece_of(trace, step.source, part)
 
 
-def saturate_step(trace, stage, step, values):
+def saturate_step(trace, stage, step, values, part):
     """Keep values within ``low`` and ``high``."""
-    return sat(values, step.low, step.high)
+    reach = np.iinfo(values.dtype)
+    return sat(values, max(step.low, reach.min), min(step.high, reach.max))
 
 
-def multiply_step(trace, stage, step, values):
+def multiply_step(trace, stage, step, values, part):
     """Multiply by a stored tensor, broadcast where its size is 1."""
-    return rs(values * value_of(trace, step.source), step.shift)
+    return rs(values * piece_of(trace, step.source, part), step.shift)
 
 
-def spatial_scale_step(trace, stage, step, values):
+def spatial_scale_step(trace, stage, step, values, part):
     """Multiply by a factor of each position."""
-    return rs(values * step.multiplier, step.shift)
+    return rs(values * step.multiplier[part[1]], step.shift)
 
 
-def table_step(trace, stage, step, values):
+def table_step(trace, stage, step, values, part):
     """Look values up: a function of one number on an even grid."""
     last = step.low + len(step.entries) - 1
     return step.entries[sat(values, step.low, last) - step.low]
@@ -205,21 +177,46 @@ STEPS = {
 """The function of a step, by its kind."""
 
 
+def epilogue(trace, stage, values, part):
+    """All steps of a stage, and its maximum over a window, for some frames and channels."""
+    values = values[part]
+    values = values.astype(np.int64) if values.dtype.kind == "f" else values
+    for step in stage.epilogue:
+        values = STEPS[step.kind](trace, stage, step, values, part)
+    return values if stage.pool is None else pool(values, stage.pool, "max")
+
+
+def make_sinks(trace, stage, shape):
+    """Make room for all that a stage writes: values N x C x H x W."""
+    if stage.tensor is not None:
+        trace.tensors[stage.tensor] = np.empty(shape, np.int32)
+    for sink in stage.signs:
+        trace.signs[sink.name] = np.empty(shape, np.uint8)
+    if stage.sums is not None:
+        trace.sums[stage.sums] = np.empty(shape[:2], np.int64)
+
+
+def write_sinks(trace, stage, values, part):
+    """Write the values of some frames and channels: the tensor, its signs, its sums."""
+    if stage.tensor is not None:
+        trace.tensors[stage.tensor][part] = values
+    for sink in stage.signs:
+        theta, flip = sink.theta[part[1], None, None], sink.flip[part[1], None, None] != 0
+        trace.signs[sink.name][part] = threshold(values, theta, flip)
+    if stage.sums is not None:
+        trace.sums[stage.sums][part] = values.sum(axis=(2, 3))
+
+
 def finish(trace, stage, values):
     """Epilogue, maximum over a window and sinks: what every stage does with its accumulators."""
     if stage.gate is not None:
         trace.slopes[stage.name] = gate_slopes(trace.sums[stage.gate.mean.sums], stage.gate)
-    for step in stage.epilogue:
-        values = STEPS[step.kind](trace, stage, step, values)
-    if stage.pool is not None:
-        values = pool(values, stage.pool, "max")
-    if stage.tensor is not None:
-        trace.tensors[stage.tensor] = values
-    for sink in stage.signs:
-        bits = threshold(values, sink.theta[:, None, None], sink.flip[:, None, None])
-        trace.signs[sink.name] = bits.astype(np.uint8)
-    if stage.sums is not None:
-        trace.sums[stage.sums] = values.sum(axis=(2, 3))
+    pooled = (len(values), *stage.shape)
+    make_sinks(trace, stage, values.shape if stage.pool is None else pooled)
+    frames, channels, *size = values.shape
+    with small_buffers():
+        for part in blocks(frames, channels, math.prod(size), BLOCK):
+            write_sinks(trace, stage, epilogue(trace, stage, values, part), part)
 
 
 # ---------------------------------------------------------------------------------------- stages
@@ -229,8 +226,20 @@ def binary_conv_stage(trace, stage):
     """Run a stage on a sign map: XNOR and popcount."""
     part = stage.contraction
     signs = trace.signs[part.source]
-    acc = binary_conv(signs, part.weight, part.window, part.groups, part.padding_value)
+    if is_counted(part.weight, part.groups):
+        acc = count_conv(signs, *counting_constants(part, signs.shape[2:]), part.window)
+    else:
+        acc = binary_conv(signs, part.weight, part.window, part.groups, part.padding_value)
     finish(trace, stage, acc)
+
+
+def counting_constants(part, size):
+    """Words and equal dots of a layer, made for its first frames and kept with its record."""
+    known = vars(part)
+    if known.get("counted_size") != size:
+        known["counted_size"], known["words"] = size, weight_words(part.weight)
+        known["dots"] = equal_dots(part.weight, part.window, size, part.padding_value)
+    return known["words"], known["dots"]
 
 
 def real_conv_stage(trace, stage):
@@ -273,4 +282,4 @@ def flatten_stage(trace, stage):
 def head_stage(trace, head):
     """Run the last layer: ``logits[o] = bias[o] + sum_c(weight[o,c] * z[c])``."""
     vector = mean_vector(trace.sums[head.mean.sums], head.mean)
-    trace.logits = (vector @ head.weight.astype(np.int64).T + head.bias).astype(np.int32)
+    trace.logits = (products(vector, head.weight) + head.bias).astype(np.int32)

@@ -15,8 +15,8 @@ from typing import Any
 
 import jinja2
 
-from r2b.ir import arith, kernels, program
-from r2b.ir.execute import STAGES
+from r2b.ir import arith, contractions, kernels, program
+from r2b.ir.execute import STAGES, frames_at_once
 from r2b.ir.program import (
     BinaryConv,
     Concat,
@@ -36,7 +36,12 @@ CONSTANTS = (
     ("SIGMOID_ENTRIES", arith.SIGMOID_ENTRIES),
     ("SIGMOID_BITS", arith.SIGMOID_BITS),
     ("VECTOR_BITS", program.VECTOR_BITS),
-    ("FLOAT32_EXACT", kernels.FLOAT32_EXACT),
+    ("FLOAT32_EXACT", contractions.FLOAT32_EXACT),
+    ("COUNTED_CHANNELS", contractions.COUNTED_CHANNELS),
+    ("BLOCK", kernels.BLOCK),
+    ("BLOCK_WORDS", contractions.BLOCK_WORDS),
+    ("BLOCK_PATCHES", contractions.BLOCK_PATCHES),
+    ("BUFFER", contractions.BUFFER),
 )
 
 Function = Callable[..., Any]
@@ -54,21 +59,43 @@ SECTIONS: tuple[tuple[str, tuple[Function, ...]], ...] = (
             arith.gate_table,
         ),
     ),
-    ("values", (kernels.Trace, kernels.value_of, read_array)),
+    ("values", (kernels.Trace, kernels.value_of, kernels.piece_of, read_array)),
     (
         "contractions",
         (
-            kernels.sliding_windows,
-            kernels.convolve,
-            kernels.binary_conv,
-            kernels.real_conv,
-            kernels.pool,
-            kernels.bordered,
+            contractions.padded,
+            contractions.sliding_windows,
+            contractions.blocks,
+            contractions.small_buffers,
+            contractions.magnitude,
+            contractions.convolve,
+            contractions.packed,
+            contractions.differing_bits,
+            contractions.add_differing_bits,
+            contractions.weight_words,
+            contractions.equal_dots,
+            contractions.count_conv,
+            contractions.is_counted,
+            contractions.binary_conv,
+            contractions.real_conv,
+            contractions.largest_sum,
+            contractions.pool,
+            contractions.bordered,
         ),
     ),
-    ("gate and head", (kernels.mean_vector, kernels.dense, kernels.gate_slopes)),
-    ("epilogue and sinks", (*kernels.STEPS.values(), kernels.finish)),
-    ("kinds of stages", (*STAGES.values(), kernels.head_stage)),
+    ("gate and head", (kernels.mean_vector, kernels.dense, kernels.products, kernels.gate_slopes)),
+    (
+        "epilogue and sinks",
+        (
+            *kernels.STEPS.values(),
+            kernels.affine_type,
+            kernels.epilogue,
+            kernels.make_sinks,
+            kernels.write_sinks,
+            kernels.finish,
+        ),
+    ),
+    ("kinds of stages", (*STAGES.values(), kernels.counting_constants, kernels.head_stage)),
 )
 """What may be copied, in order."""
 
@@ -112,6 +139,7 @@ def render(source: Program) -> str:
         ],
         steps={kind: function.__name__ for kind, function in steps.items()},
         lines=[_line(stage) for stage in source.stages],
+        batch=frames_at_once(source),
         program_file=PROGRAM_FILE,
         weights_file=WEIGHTS_FILE,
     )
@@ -131,7 +159,8 @@ def _closure(roots: Iterable[Function]) -> set[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            code = getattr(known.get(name), "__code__", None)
+            function = known.get(name)
+            code = getattr(function and inspect.unwrap(function), "__code__", None)
             waiting += _names(code) if code else []
     return found
 

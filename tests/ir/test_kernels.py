@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r2b.ir import kernels
-from r2b.ir.program import Step, Window
+from r2b.ir import contractions, kernels
+from r2b.ir.program import Affine, BinaryConv, Step, Window
 
 NO_DEADLINE = settings(deadline=None, max_examples=60)
 
@@ -168,6 +168,91 @@ def test_binary_conv_meets_the_padding_value_outside_the_image(layer, value):
     np.testing.assert_array_equal(found[0], expected)
 
 
+@st.composite
+def counted_layers(draw):
+    """Signs, weights, window and padding value of a layer whose bits are counted."""
+    _, _, outputs, size, window, rng = draw(layers())
+    channels = draw(st.sampled_from([48, 63, 64, 65, 128, 200]))
+    signs = rng.integers(0, 2, (draw(st.integers(1, 3)), channels, *size), dtype=np.uint8)
+    weight = rng.integers(0, 2, (outputs, channels, *window.kernel), dtype=np.uint8)
+    return signs, weight, window, draw(st.sampled_from([-1, 0, 1]))
+
+
+@NO_DEADLINE
+@given(counted_layers())
+def test_counting_bits_is_the_product_of_signs(layer):
+    signs, weight, window, value = layer
+    assert contractions.is_counted(weight, 1)
+    values = 2 * signs.astype(np.float64) - 1
+    expected = contractions.convolve(values, 2 * weight.astype(int) - 1, window, 1, value)
+    np.testing.assert_array_equal(kernels.binary_conv(signs, weight, window, 1, value), expected)
+
+
+def test_a_layer_keeps_its_words_and_makes_them_anew_for_another_size():
+    rng = np.random.default_rng(1)
+    weight = rng.integers(0, 2, (3, 64, 3, 3), dtype=np.uint8)
+    part = BinaryConv("s", weight, Window((3, 3), padding=(1, 1, 1, 1)))
+    for size in ((4, 5), (6, 3)):
+        words, dots = kernels.counting_constants(part, size)
+        assert kernels.counting_constants(part, size)[0] is words
+        signs = rng.integers(0, 2, (2, 64, *size), dtype=np.uint8)
+        found = kernels.count_conv(signs, words, dots, part.window)
+        expected = kernels.binary_conv(signs, weight, part.window, 1)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("terms", [1, 3, 4, 1023, 1024])
+def test_differing_bits_do_not_overflow(terms):
+    left = np.zeros((terms, 2), np.uint64)
+    right = np.full((terms, 5), 2**64 - 1, np.uint64)
+    right[:, 3] = 5
+    expected = [[64 * terms] * 3 + [2 * terms, 64 * terms]] * 2
+    assert contractions.differing_bits(left, right).tolist() == expected
+    assert contractions.differing_bits(right, left).T.tolist() == expected
+
+
+@given(st.tuples(*[st.integers(0, 9)] * 2), st.integers(0, 5), st.integers(1, 40))
+def test_blocks_cover_each_place_once(shape, size, limit):
+    seen = np.zeros(shape, int)
+    for part in contractions.blocks(*shape, size, limit):
+        assert 1 in seen[part].shape or seen[part].size * size <= limit
+        seen[part] += 1
+    assert (seen == 1).all()
+
+
+def test_small_buffers_are_given_back():
+    before = np.getbufsize()
+    with pytest.raises(KeyError), contractions.small_buffers():
+        assert np.getbufsize() == contractions.BUFFER
+        raise KeyError
+    assert np.getbufsize() == before
+
+
+WIDTHS = st.integers(1, 31)
+
+
+@NO_DEADLINE
+@given(WIDTHS, st.integers(1, 16), st.integers(1, 40), st.integers(1, 20), st.integers(0, 2**32))
+def test_an_affine_step_in_int32_is_the_definition(width, factor, summand, shift, seed):
+    rng = np.random.default_rng(seed)
+
+    def numbers(bits, *shape):
+        """Numbers of all magnitudes, the largest too."""
+        found = rng.integers(-(1 << bits), (1 << bits) - 1, shape, endpoint=True)
+        return np.where(
+            rng.random(shape) < 0.3, rng.choice([-(1 << bits), 1 << bits], shape), found
+        )
+
+    values = numbers(width, 2, 3, 2, 2)
+    step = Affine(numbers(width, 3), numbers(factor, 2, 3), numbers(summand, 2, 3), shift)
+    found = kernels.affine_step(None, None, step, values, (slice(0, 2), slice(0, 3)))
+    for place in np.ndindex(values.shape):
+        acc, c = int(values[place]), place[1]
+        row = int(acc >= step.knot[c])
+        expected = _rs(acc * int(step.multiplier[row, c]) + int(step.offset[row, c]), shift)
+        assert found[place] == expected
+
+
 def test_a_border_has_a_value_for_each_channel():
     found = kernels.bordered(np.array([[[[1, 2]], [[3, 4]]]]), (1, 0, 0, 2), np.array([7, -8]))
     assert found[0].tolist() == [
@@ -207,7 +292,8 @@ def test_a_sign_map_counts_as_minus_and_plus_one():
 )
 def test_steps(step, expected):
     values = np.array([[[[10, -9]], [[100, -100]]]])
-    found = kernels.STEPS[step.kind](trace_of(), None, step, values)
+    part = (slice(0, 1), slice(0, 2))
+    found = kernels.STEPS[step.kind](trace_of(), None, step, values, part)
     assert found[0, :, 0].tolist() == expected
 
 
