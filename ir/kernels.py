@@ -211,12 +211,17 @@ def finish(trace, stage, values):
     """Epilogue, maximum over a window and sinks: what every stage does with its accumulators."""
     if stage.gate is not None:
         trace.slopes[stage.name] = gate_slopes(trace.sums[stage.gate.mean.sums], stage.gate)
-    pooled = (len(values), *stage.shape)
-    make_sinks(trace, stage, values.shape if stage.pool is None else pooled)
     frames, channels, *size = values.shape
+    shape = None
     with small_buffers():
         for part in blocks(frames, channels, math.prod(size), BLOCK):
-            write_sinks(trace, stage, epilogue(trace, stage, values, part), part)
+            found = epilogue(trace, stage, values, part)
+            if shape is None:  # the first block shows what a maximum leaves of the image
+                shape = (frames, channels, *found.shape[2:])
+                make_sinks(trace, stage, shape)
+            write_sinks(trace, stage, found, part)
+    if shape is None:  # no frames
+        make_sinks(trace, stage, (frames, *stage.shape))
 
 
 # ---------------------------------------------------------------------------------------- stages
