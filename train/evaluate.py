@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,13 +67,13 @@ def size(data: Dataset[Item]) -> int:
 
 def loader(
     data: Dataset[Item], batches: int | list[list[int]], workers: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
+) -> Iterable[tuple[Tensor, Tensor]]:
     """Make what reads ``data``: in order, so many at a time, or the given batches."""
     # a generator of its own: else it would draw from PyTorch's global one
-    generator = torch.Generator()
+    generator, source = torch.Generator(), cast(Any, data)
     if isinstance(batches, int):
-        return DataLoader(data, batches, num_workers=workers, generator=generator)
-    return DataLoader(data, batch_sampler=batches, num_workers=workers, generator=generator)
+        return DataLoader(source, batches, num_workers=workers, generator=generator)
+    return DataLoader(source, batch_sampler=batches, num_workers=workers, generator=generator)
 
 
 def first_frames(data: Dataset[Item], order: list[int], workers: int = 0) -> Tensor:

@@ -11,6 +11,7 @@ import json
 import tomllib
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -179,7 +180,7 @@ def _is_toml(name: str) -> bool:
     return name.endswith(".toml")
 
 
-def _folder() -> resources.abc.Traversable:
+def _folder() -> Traversable:
     return resources.files("r2b.train").joinpath("experiments")
 
 

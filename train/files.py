@@ -34,7 +34,8 @@ def write(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise TrainingError(
-            f"{path} cannot be written: {error.strerror or error}; make room, and go on with --resume"
+            f"{path} cannot be written: {error.strerror or error}; make room, "
+            "and go on with --resume"
         ) from error
 
 

@@ -153,7 +153,7 @@ class PhaseRun:
         self._end_epoch(self._reduced(totals))
 
     def _totals(self) -> Tensor:
-        """The sums of the epoch so far; where there are several processes the first one has them."""
+        """The sums of the epoch so far; of several processes the first one has them."""
         known = self.state.totals if self.task.fabric.global_rank == 0 else ()
         device = self.task.fabric.device
         return torch.tensor(known or (0.0,) * len(_TOTALS), dtype=torch.float64, device=device)
@@ -259,4 +259,5 @@ def validation(found: Accuracy) -> Row:
 def frozen(teacher: Network, fabric: Fabric) -> Network:
     """Put a teacher on the device, in eval mode, out of reach of gradients."""
     teacher.requires_grad_(False)
-    return fabric.to_device(teacher.eval())
+    fabric.to_device(teacher.eval())
+    return teacher

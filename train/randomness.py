@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 
 def derive(seed: int, purpose: str, *counters: int) -> int:
-    """Return a seed of 63 bits, ``SHA-256(seed/purpose/counters)``, for one purpose at one place."""
+    """Return a seed of 63 bits, of ``SHA-256(seed/purpose/counters)``."""
     text = "/".join([str(seed), purpose, *map(str, counters)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -75,9 +75,11 @@ class How:
     save_every : int
         Steps between two savings of the state.
     on_step : callable
-        Given the name of the experiment and where it stands, after each step.
+        Given the name of the experiment, its recipe and where it stands, after each step.
     on_phase : callable
-        Given the name of the experiment and the number of a phase that begins.
+        Given the name of the experiment, the number of a phase that begins, and its recipe.
+    recipes : mapping of str to Recipe
+        The recipe of each data set.
     """
 
     root: Path
@@ -86,9 +88,9 @@ class How:
     test: bool = False
     workers: int = 0
     save_every: int = 200
-    on_step: Callable[[str, Progress], None] = lambda name, progress: None
-    on_phase: Callable[[str, int], None] = lambda name, phase: None
-    recipes: dict[str, Recipe] = field(default_factory=lambda: dict(RECIPES))
+    on_step: Callable[[str, Recipe, Progress], None] = lambda name, recipe, progress: None
+    on_phase: Callable[[str, int, Recipe], None] = lambda name, phase, recipe: None
+    recipes: Mapping[str, Recipe] = field(default_factory=lambda: RECIPES)
 
 
 def folder(root: Path, settings: Settings, name: str) -> Path:
@@ -162,9 +164,7 @@ def _locked(place: Path, how: How) -> Iterator[None]:
 class _Run:
     """One experiment under way, or done."""
 
-    def __init__(
-        self, chosen: Experiment, settings: Settings, data: DataSet, how: How
-    ) -> None:
+    def __init__(self, chosen: Experiment, settings: Settings, data: DataSet, how: How) -> None:
         self.chosen, self.settings, self.data, self.how = chosen, settings, data, how
         self.place = folder(how.root, settings, chosen.name)
         self.recipe = how.recipes[data.name].scaled(settings.epochs_scale)
@@ -203,7 +203,7 @@ class _Run:
         """Run a phase from where it stands, settle its batch norms, keep its network."""
         number = state.phase
         spec = self.chosen.phases[number]
-        self.how.on_phase(self.chosen.name, number)
+        self.how.on_phase(self.chosen.name, number, self.recipe)
         with self._metrics(state) as metrics:
             task = self._task(metrics)
             phase = PhaseRun(task, spec, self._network(state.network), self._teacher(number), state)
@@ -239,7 +239,7 @@ class _Run:
             self.how.workers,
             self.how.save_every,
             self._save,
-            lambda progress: self.how.on_step(self.chosen.name, progress),
+            lambda progress: self.how.on_step(self.chosen.name, self.recipe, progress),
             lambda row: None if metrics is None else metrics.add(row),
         )
 
@@ -289,9 +289,10 @@ class _Run:
             "experiment": self.chosen.name,
             "seed": self.settings.seed,
             "seconds": state.seconds,
-            "validation": _figures(self.chosen, [
-                [row["validation_top1"], row["validation_top5"]] for row in last.values()
-            ]),
+            "validation": _figures(
+                self.chosen,
+                [[row["validation_top1"], row["validation_top5"]] for row in last.values()],
+            ),
         }
         if self.how.test:
             found = [self._tested(number) for number in range(len(self.chosen.phases))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,3 @@ class State:
     def after_phase(self, network: dict[str, Tensor]) -> State:
         """Return the state at the beginning of the next phase."""
         return State(network, phase=self.phase + 1, rows=self.rows, seconds=self.seconds)
-
-
-__all__ = ["Row", "State", "asdict", "replace"]
