@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from r2b.train.phase import Progress
-    from r2b.train.recipe import Recipe
     from r2b.train.run import How, Settings
     from r2b.train.table3 import Job
 
@@ -39,6 +38,8 @@ Examples:
     r2b-train table3 --data digits --seeds 3 -o table3\n
 
 The trained network is DIR/seed-S/EXPERIMENT/model.pt, which r2b-compile takes as it is.
+
+Exit status: 0 trained, 2 bad input, 130 interrupted.
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -103,7 +104,7 @@ def train_command(
 ) -> None:
     """Train a network of "Training binary neural networks with real-to-binary convolutions"."""
     reporter = Reporter(quiet=quiet, verbose=verbose, as_json=as_json)
-    with termination(), exit_statuses(reporter, INTERRUPTED):
+    with exit_statuses(reporter, INTERRUPTED):
         if show_list or experiment is None:
             _show_experiments(reporter)
             return
@@ -186,7 +187,9 @@ def _show_experiments(reporter: Reporter) -> None:
 
     from r2b.train import experiment
 
-    table = Table("experiment", "Table 3", "what it is", box=None)
+    table = Table(box=None)
+    for heading in ("experiment", "Table 3", "what it is"):
+        table.add_column(heading, no_wrap=True)
     for name in experiment.names():
         chosen = experiment.load(name)
         table.add_row(name, chosen.title, chosen.summary)
@@ -231,7 +234,7 @@ def _fabric(order: Order) -> Fabric:
         fabric = Fabric(accelerator=order.device, devices=order.devices, precision=precision)
         fabric.launch()
     except (MisconfigurationException, RuntimeError, ValueError) as error:
-        brief = " ".join(str(error).split())
+        brief = str(error).partition(". ")[0].rstrip(".")
         raise TrainingError(
             f"--device {order.device} --devices {order.devices} is not to be had here: {brief:.200}"
         ) from error
@@ -242,17 +245,17 @@ def _how(reporter: Reporter, order: Order, fabric: Fabric) -> How:
     from r2b.train import experiment
     from r2b.train.run import How
 
-    def begin(name: str, phase: int, recipe: Recipe) -> None:
+    def begin(name: str, phase: int, epochs: int) -> None:
         phases = experiment.load(name).phases
-        text = f"{name}: phase {phase + 1} of {len(phases)}, {recipe.epochs} epochs"
+        text = f"{name}: phase {phase + 1} of {len(phases)}, {epochs} epochs"
         if not reporter.quiet and fabric.is_global_zero:
             reporter.err.print(text)
 
-    def show(name: str, recipe: Recipe, progress: Progress) -> None:
+    def show(name: str, progress: Progress) -> None:
         phases = len(experiment.load(name).phases)
         epoch = progress.epoch + (progress.step + 1) / progress.steps
-        done = (progress.phase + epoch / recipe.epochs) / phases
-        epochs = f"epoch {progress.epoch + 1}/{recipe.epochs}"
+        done = (progress.phase + epoch / progress.epochs) / phases
+        epochs = f"epoch {progress.epoch + 1}/{progress.epochs}"
         text = f"{name}: phase {progress.phase + 1}/{phases}, {epochs}, loss {progress.loss:.4f}"
         reporter.at(_BAR * done, text)
 
@@ -312,10 +315,15 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command."""
-    app(arguments, prog_name="r2b-train")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    try:
+        with termination():
+            app(args=sys.argv[1:] if argv is None else list(argv), prog_name="r2b-train")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -155,11 +155,13 @@ class Experiment(_Frozen):
     title: str
     summary: str
     network: NetworkSpec
-    phases: Annotated[tuple[PhaseSpec, ...], Field(min_length=1)]
+    phases: tuple[PhaseSpec, ...]
     paper: Figures | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if not self.phases:
+            raise ValueError("an experiment needs a phase")
         if self.phases[0].teacher == "previous":
             raise ValueError("the first phase has no previous one as its teacher")
         return self

@@ -37,8 +37,8 @@ class Progress:
     ----------
     phase, epoch, step : int
         Counted from 0; the step has just ended.
-    steps : int
-        Steps per epoch.
+    epochs, steps : int
+        Epochs of the phase, and steps of each.
     loss : float
         Mean of the epoch so far.
     """
@@ -46,6 +46,7 @@ class Progress:
     phase: int
     epoch: int
     step: int
+    epochs: int
     steps: int
     loss: float
 
@@ -108,10 +109,11 @@ class PhaseRun:
         self, task: Task, spec: PhaseSpec, network: Network, teacher: Network | None, state: State
     ) -> None:
         self.task, self.spec, self.state = task, spec, state
+        self.recipe = task.recipe.for_stage(spec.stage)
         self.network = network
         self.teacher = None if teacher is None else frozen(teacher, task.fabric)
         set_binarization(network, activations=spec.activations, weights=spec.binary_weights)
-        factor = task.recipe.rate_factors[spec.stage]
+        factor = self.recipe.rate_factors[spec.stage]
         self.rate = spec.learning_rate * factor
         self.adam = Adam(network.parameters(), lr=self.rate, weight_decay=spec.weight_decay)
         self.model, self.optimizer = task.fabric.setup(WithFeatures(network), self.adam)
@@ -125,7 +127,7 @@ class PhaseRun:
     def run(self) -> State:
         """Train to the end of the phase; the state returned is that behind its last epoch."""
         self.network.train()
-        while self.state.epoch < self.task.recipe.epochs:
+        while self.state.epoch < self.recipe.epochs:
             self._epoch()
         return self.state
 
@@ -136,7 +138,7 @@ class PhaseRun:
             state.phase,
             state.epoch,
             size(self.task.data.train),
-            self.task.recipe.batch_size,
+            self.recipe.batch_size,
             fabric.global_rank,
             fabric.world_size,
         )
@@ -145,12 +147,15 @@ class PhaseRun:
         for step, (frames, labels) in enumerate(rest, state.step):
             self._set_rate(step, len(plan))
             totals += self._step(step, frames, labels)
-            self.task.on_step(
-                Progress(state.phase, state.epoch, step, len(plan), float(totals[1] / totals[0]))
-            )
+            self._tell(step, len(plan), totals)
             if step + 1 < len(plan) and (step + 1) % self.task.save_every == 0:
                 self._save(replace(state, step=step + 1, totals=self._reduced(totals)))
         self._end_epoch(self._reduced(totals))
+
+    def _tell(self, step: int, steps: int, totals: Tensor) -> None:
+        state, loss = self.state, float(totals[1] / totals[0])
+        place = (state.phase, state.epoch, step)
+        self.task.on_step(Progress(*place, self.recipe.epochs, steps, loss))
 
     def _totals(self) -> Tensor:
         """The sums of the epoch so far; of several processes the first one has them."""
@@ -167,9 +172,8 @@ class PhaseRun:
             group["lr"] = self._rate(self.state.epoch + (step + 1) / steps)
 
     def _rate(self, epoch: float) -> float:
-        recipe = self.task.recipe
-        warm_up = self.spec.warm_up * recipe.warm_up_factor
-        return learning_rate(self.rate, epoch, recipe.milestones, warm_up)
+        warm_up = self.spec.warm_up * self.recipe.warm_up_factor
+        return learning_rate(self.rate, epoch, self.recipe.milestones, warm_up)
 
     def _step(self, step: int, frames: Tensor, labels: Tensor) -> Tensor:
         """Take one step; return what it adds to the sums."""
@@ -191,7 +195,7 @@ class PhaseRun:
 
     def _prepared(self, step: int, frames: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Augment and mix, on the CPU: the same numbers on every device."""
-        state, recipe = self.state, self.task.recipe
+        state, recipe = self.state, self.recipe
         place = (state.phase, state.epoch, step, self.task.fabric.global_rank)
         images = self.augment(to_input(frames), generator(self.task.seed, "augment", *place))
         target = labels
@@ -209,7 +213,7 @@ class PhaseRun:
             return self.teacher.forward_features(images)
 
     def _end_epoch(self, totals: tuple[float, ...]) -> None:
-        state, recipe = self.state, self.task.recipe
+        state, recipe = self.state, self.recipe
         row = self._row(totals)
         epoch = state.epoch + 1
         if epoch < recipe.epochs and epoch % recipe.validate_every == 0:

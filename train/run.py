@@ -16,7 +16,7 @@ from r2b.ir.errors import TrainingError
 from r2b.train import checkpoint, experiment, files, zoo
 from r2b.train.data.dataset import DataSet
 from r2b.train.evaluate import accuracy, first_frames, settle, size
-from r2b.train.experiment import Experiment
+from r2b.train.experiment import Experiment, PhaseSpec
 from r2b.train.layers import set_binarization
 from r2b.train.metrics import Metrics
 from r2b.train.network import Network
@@ -75,9 +75,9 @@ class How:
     save_every : int
         Steps between two savings of the state.
     on_step : callable
-        Given the name of the experiment, its recipe and where it stands, after each step.
+        Given the name of the experiment and where it stands, after each step.
     on_phase : callable
-        Given the name of the experiment, the number of a phase that begins, and its recipe.
+        Given the name of the experiment, the number of a phase that begins, and its epochs.
     recipes : mapping of str to Recipe
         The recipe of each data set.
     """
@@ -88,8 +88,8 @@ class How:
     test: bool = False
     workers: int = 0
     save_every: int = 200
-    on_step: Callable[[str, Recipe, Progress], None] = lambda name, recipe, progress: None
-    on_phase: Callable[[str, int, Recipe], None] = lambda name, phase, recipe: None
+    on_step: Callable[[str, Progress], None] = lambda name, progress: None
+    on_phase: Callable[[str, int, int], None] = lambda name, phase, epochs: None
     recipes: Mapping[str, Recipe] = field(default_factory=lambda: RECIPES)
 
 
@@ -119,8 +119,9 @@ def train(name: str, settings: Settings, data: DataSet, how: How) -> dict[str, A
     for teacher in chosen.teachers:
         train(teacher, settings, data, replace(how, resume=True))
     torch.use_deterministic_algorithms(True)
+    run = _Run(chosen, settings, data, how)
     with _locked(place, how):
-        return _Run(chosen, settings, data, how).run()
+        return run.run()
 
 
 def _check_place(place: Path, settings: Settings, chosen: Experiment, how: How) -> None:
@@ -168,6 +169,7 @@ class _Run:
         self.chosen, self.settings, self.data, self.how = chosen, settings, data, how
         self.place = folder(how.root, settings, chosen.name)
         self.recipe = how.recipes[data.name].scaled(settings.epochs_scale)
+        zoo.resolve(*describe(chosen, data, settings.width))  # refused before anything is made
         self.writes = how.fabric.is_global_zero
 
     def run(self) -> dict[str, Any]:
@@ -203,7 +205,7 @@ class _Run:
         """Run a phase from where it stands, settle its batch norms, keep its network."""
         number = state.phase
         spec = self.chosen.phases[number]
-        self.how.on_phase(self.chosen.name, number, self.recipe)
+        self.how.on_phase(self.chosen.name, number, self.recipe.for_stage(spec.stage).epochs)
         with self._metrics(state) as metrics:
             task = self._task(metrics)
             phase = PhaseRun(task, spec, self._network(state.network), self._teacher(number), state)
@@ -239,7 +241,7 @@ class _Run:
             self.how.workers,
             self.how.save_every,
             self._save,
-            lambda progress: self.how.on_step(self.chosen.name, self.recipe, progress),
+            lambda progress: self.how.on_step(self.chosen.name, progress),
             lambda row: None if metrics is None else metrics.add(row),
         )
 
@@ -268,11 +270,11 @@ class _Run:
         last = len(chosen.phases) - 1
         path = folder(self.how.root, self.settings, name) / f"phase-{last}.pt"
         teacher = _network(chosen, self.data, self.settings.width, files.read_tensors(path))
-        return _binarized(teacher, chosen, last)
+        return _binarized(teacher, chosen.phases[last])
 
     def _phase_network(self, number: int) -> Network:
         network = self._network(files.read_tensors(self._phase_path(number)))
-        return _binarized(network, self.chosen, number)
+        return _binarized(network, self.chosen.phases[number])
 
     def _settling_frames(self) -> torch.Tensor:
         return self._training_frames("settle", self.recipe.settle_frames)
@@ -346,9 +348,8 @@ def _network(
     return network
 
 
-def _binarized(network: Network, chosen: Experiment, number: int) -> Network:
-    """Make a network binarise as phase ``number`` did, in eval mode."""
-    phase = chosen.phases[number]
+def _binarized(network: Network, phase: PhaseSpec) -> Network:
+    """Make a network binarise as it did in a phase, in eval mode."""
     set_binarization(network, activations=phase.activations, weights=phase.binary_weights)
     return network.eval()
 

@@ -149,6 +149,7 @@ def _begin_worker(parent: int) -> None:
             time.sleep(1)
         os._exit(1)
 
+    os.setsid()  # Ctrl-C is for the parent, which ends the workers
     threading.Thread(target=watch, daemon=True).start()
 
 
@@ -172,7 +173,8 @@ def _phase_seconds(
     chosen: Experiment, number: int, width: float, data: DataSet, recipe: Recipe
 ) -> float:
     steps = len(batches(0, 0, 0, size(data.train), recipe.batch_size))
-    return step_seconds(chosen, number, width, data, recipe) * steps * recipe.epochs
+    epochs = recipe.for_stage(chosen.phases[number].stage).epochs
+    return step_seconds(chosen, number, width, data, recipe) * steps * epochs
 
 
 def step_seconds(
@@ -181,14 +183,13 @@ def step_seconds(
     """Measure a step of a phase, with networks that know nothing yet."""
     count = min(size(data.train), recipe.batch_size * _TIMED_STEPS)
     few = replace(data, train=Subset(data.train, range(count)))
+    one_epoch = replace(recipe, epochs=1, epoch_factors=(1.0, 1.0, 1.0))
     times: list[float] = []
 
     def note(progress: Progress) -> None:
         times.append(time.perf_counter())
 
-    task = Task(
-        Fabric(accelerator="cpu", devices=1), few, replace(recipe, epochs=1), 0, on_step=note
-    )
+    task = Task(Fabric(accelerator="cpu", devices=1), few, one_epoch, 0, on_step=note)
     network = zoo.build(*describe(chosen, data, width))
     teacher = _untrained_teacher(chosen, number, width, data)
     times.append(time.perf_counter())

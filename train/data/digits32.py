@@ -22,15 +22,15 @@ from torch.utils.data import Dataset
 from r2b.train.data.dataset import DataSet, Item
 
 SIZE = 32
-NUM_TEST, NUM_VALIDATION, NUM_TRAIN = 897, 400, 500
+NUM_TEST, NUM_VALIDATION, NUM_TRAIN = 797, 400, 600
 # Part of the benchmark: no seed of a training run changes the split or the frames.
 SEED = 2020
 
-DIGIT_SIZE = 24
+DIGIT_SIZE = 28
 """Pixels of a digit; it stands anywhere in the frame."""
-CONTRAST = (0.35, 0.9)
+CONTRAST = (0.5, 1.0)
 """Brightness of the strokes, drawn evenly between the two."""
-NUM_BLOCKS, BLOCK_SIZE = 2, 7
+NUM_BLOCKS, BLOCK_SIZE = 2, 8
 """Grey squares that hide what is behind them."""
 NOISE = 0.2
 """Standard deviation of the noise on every pixel; 1 is white."""
