@@ -82,6 +82,8 @@ def _folder(place: str, warn: Warn) -> DataSet:
     directory, at, size = place.rpartition("@")
     # only digits: a folder's name may hold the sign
     if at and size.isascii() and size.isdigit():
+        if not directory:
+            raise DataError(f"{'folder:' + place!r} names no folder; {FOLDER_LAYOUT}")
         return load_folder(_path(directory), int(size), warn)
     return load_folder(_path(place), IMAGENET_SIZE, warn)
 
