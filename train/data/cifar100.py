@@ -85,7 +85,7 @@ def load_cifar100(directory: Path, warn: Warn) -> DataSet:
     )
 
 
-# ------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 def _read(directory: Path, warn: Warn) -> tuple[Path, dict[str, bytes]]:
@@ -145,7 +145,7 @@ def _compare(path: Path, found: str, published: str, warn: Warn) -> None:
         )
 
 
-# --------------------------------------------------------------------------------------- structure
+# ---------------------------------------------------------------------------------------- structure
 
 
 def _table(place: Path, name: str, data: bytes) -> dict[bytes, object]:

@@ -27,7 +27,7 @@ def repeated(image, count):
     return image.expand(count, *image.shape).clone()
 
 
-# ------------------------------------------------------------------------------------------ contracts
+# ---------------------------------------------------------------------------------------- contracts
 
 
 @pytest.mark.parametrize(("name", "phase"), CASES)
@@ -90,7 +90,7 @@ def test_unknown(name, phase):
         augmentation(name, phase)
 
 
-# ----------------------------------------------------------------------------------------- transforms
+# --------------------------------------------------------------------------------------- transforms
 
 
 @pytest.mark.parametrize("phase", [0, 1, 2])
@@ -215,7 +215,7 @@ def test_hue_stays():
     np.testing.assert_allclose(middle, 0.5, atol=1e-5)
 
 
-# ---------------------------------------------------------------------------------------------- mix-up
+# ------------------------------------------------------------------------------------------- mix-up
 
 
 def mixed(alpha, seed, count=12, batch=None):
@@ -223,22 +223,31 @@ def mixed(alpha, seed, count=12, batch=None):
     return batch, *mixup(batch, torch.arange(count), count, alpha, generator(seed))
 
 
+def order_and_share(probabilities):
+    """Each image has a class of its own, so the labels tell who was mixed, and how much."""
+    table = probabilities.numpy()
+    own = np.diag(table)
+    others = np.where(np.eye(len(table)), 0, table).argmax(axis=1)
+    return np.where(own == 1, range(len(table)), others).tolist(), own[own < 1][0]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_mixup_is_its_formula(seed):
-    """Each image has a class of its own, so the labels tell who was mixed, and how much."""
     batch, found, probabilities = mixed(0.4, seed)
-    table = probabilities.numpy()
-    share = next(value for value in np.diag(table) if value < 1)
-    order = [
-        row if table[row, row] == 1 else int(np.argmax(np.where(np.eye(12)[row], 0, table[row])))
-        for row in range(12)
-    ]
+    order, share = order_and_share(probabilities)
     assert sorted(order) == list(range(12))
     x, one_hot = batch.numpy(), np.eye(12, dtype=np.float32)
     exact = share_of(seed, 0.4)
     assert np.float32(exact) == share
     np.testing.assert_array_equal(found.numpy(), exact * x + (1 - exact) * x[order])
-    np.testing.assert_array_equal(table, exact * one_hot + (1 - exact) * one_hot[order])
+    np.testing.assert_array_equal(
+        probabilities.numpy(), exact * one_hot + (1 - exact) * one_hot[order]
+    )
+
+
+def test_mixup_pairs_at_random():
+    orders = {tuple(order_and_share(mixed(0.4, seed)[2])[0]) for seed in range(20)}
+    assert len(orders) == 20
 
 
 def share_of(seed, alpha):
@@ -285,7 +294,7 @@ def test_wrong_alpha(alpha):
         mixed(alpha, 1)
 
 
-# ----------------------------------------------------------------------------------------- randomness
+# --------------------------------------------------------------------------------------- randomness
 
 
 def test_seeds():

@@ -47,7 +47,7 @@ def write_folder(folder, files):
         (folder / name).write_bytes(content)
 
 
-# -------------------------------------------------------------------------------------------- loading
+# ------------------------------------------------------------------------------------------ loading
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_nothing_is_unpacked_to_disk(archived, data):
     assert [path.name for path in archived.iterdir()] == [f"{FOLDER}.tar.gz"]
 
 
-# ------------------------------------------------------------------------------------------ checksums
+# ---------------------------------------------------------------------------------------- checksums
 
 
 def test_another_archive_is_warned_about(archived):
@@ -165,7 +165,7 @@ def test_known_checksums_are_confirmed(archived, tmp_path, monkeypatch):
     assert warnings == []
 
 
-# --------------------------------------------------------------------------------------------- places
+# ------------------------------------------------------------------------------------------- places
 
 
 def test_no_folder(tmp_path):
@@ -192,7 +192,7 @@ def test_a_huge_file(tmp_path):
     assert failure(tmp_path) == f"{path}: has more than 536,870,912 bytes; {LAYOUT}"
 
 
-# ------------------------------------------------------------------------------------------- archives
+# ----------------------------------------------------------------------------------------- archives
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
@@ -209,6 +209,19 @@ def test_damaged_archive(tmp_path, archived):
     data = bytearray((archived / f"{FOLDER}.tar.gz").read_bytes())
     data[len(data) // 2] ^= 1
     path = tmp_path / f"{FOLDER}.tar.gz"
+    path.write_bytes(data)
+    assert failure(tmp_path) == (
+        f"{path}: the archive is truncated or damaged; copy the file again; {LAYOUT}"
+    )
+
+
+def test_damaged_checksum_far_behind_the_members(tmp_path, archived):
+    plain = gzip.decompress((archived / f"{FOLDER}.tar.gz").read_bytes())
+    data = bytearray(gzip.compress(plain + bytes(4 << 20), 1))
+    path = tmp_path / f"{FOLDER}.tar.gz"
+    path.write_bytes(data)
+    load(f"cifar100:{tmp_path}", warn=lambda text: None)
+    data[-8] ^= 1
     path.write_bytes(data)
     assert failure(tmp_path) == (
         f"{path}: the archive is truncated or damaged; copy the file again; {LAYOUT}"
@@ -283,7 +296,7 @@ def test_an_archive_that_explodes(tmp_path):
     assert read_members(path, ["a"], limit=4 << 20) == {"a": b"1"}
 
 
-# ------------------------------------------------------------------------------------------- contents
+# ----------------------------------------------------------------------------------------- contents
 
 
 @pytest.mark.parametrize("name", FILES)

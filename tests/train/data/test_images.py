@@ -18,7 +18,7 @@ def failure(path) -> str:
     return str(caught.value)
 
 
-# --------------------------------------------------------------------------------------------- pixels
+# ------------------------------------------------------------------------------------------- pixels
 
 
 def greys():
@@ -84,7 +84,7 @@ def test_png_named_jpeg_as_in_imagenet(tmp_path):
     np.testing.assert_array_equal(np.array(read_image(path)), COLOURS)
 
 
-# --------------------------------------------------------------------------------------------- errors
+# ------------------------------------------------------------------------------------------- errors
 
 
 def test_sixteen_bits(tmp_path):
@@ -153,7 +153,7 @@ def test_a_tiny_file_of_huge_extent(tmp_path):
     )
 
 
-# ---------------------------------------------------------------------------------------------- crops
+# -------------------------------------------------------------------------------------------- crops
 
 
 @pytest.mark.parametrize(("width", "height"), [(256, 256), (512, 512), (320, 256), (256, 288)])
@@ -194,6 +194,11 @@ def test_random_boxes():
     assert 0.71 <= ratios.min() < 0.8
     assert 1.25 < ratios.max() <= 1.4
     assert len(np.unique(boxes, axis=0)) > 290
+    assert [left.min(), top.min(), right.max(), bottom.max()] == [0, 0, width, height]
+
+
+def test_the_random_box_of_one_pixel():
+    assert random_box(1, 1, seed=1) == (0, 0, 1, 1)
 
 
 def test_a_random_box_depends_on_its_seed_alone():

@@ -14,7 +14,7 @@ FOLDER = "cifar-100-python"
 FINE, COARSE = 100, 20
 
 
-# ------------------------------------------------------------------------------- pickles of Python 2
+# ------------------------------------------------------------------------------ pickles of Python 2
 
 
 def python2_pickle(value) -> bytes:
@@ -56,7 +56,7 @@ def _pickled_array(array) -> bytes:
     )
 
 
-# ----------------------------------------------------------------------------------------- CIFAR-100
+# ---------------------------------------------------------------------------------------- CIFAR-100
 
 
 def cifar100_part(count: int, seed: int) -> dict[bytes, object]:
@@ -107,7 +107,7 @@ def write_cifar100(folder: Path, files: dict[str, bytes]) -> Path:
     return write_archive(folder / f"{FOLDER}.tar.gz", members)
 
 
-# ------------------------------------------------------------------------------------------ pictures
+# ----------------------------------------------------------------------------------------- pictures
 
 
 def picture(width: int, height: int, seed: int) -> Image.Image:
