@@ -1,6 +1,6 @@
 """Data sets for training, from files that the user has: nothing is downloaded.
 
-``load("cifar100:DIR")`` gives a :class:`DataSet`; :mod:`r2b.train.data.augment` changes its
+``load("cifar100:DIR")`` gives a :class:`DataSet`; :func:`augmentation` and :func:`mixup` change its
 batches.
 """
 
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from r2b.train.data.augment import augmentation, mixup
 from r2b.train.data.cifar100 import LAYOUT as CIFAR100_LAYOUT
 from r2b.train.data.cifar100 import load_cifar100
 from r2b.train.data.dataset import ArrayImages, DataSet, Item, set_epoch
@@ -23,7 +24,16 @@ from r2b.train.data.folders import (
     load_imagenet,
 )
 
-__all__ = ["ArrayImages", "DataError", "DataSet", "Item", "load", "set_epoch"]
+__all__ = [
+    "ArrayImages",
+    "DataError",
+    "DataSet",
+    "Item",
+    "augmentation",
+    "load",
+    "mixup",
+    "set_epoch",
+]
 
 Warn = Callable[[str], None]
 
