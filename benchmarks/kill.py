@@ -24,7 +24,7 @@ from lightning_fabric import Fabric
 
 from r2b.train import checkpoint, files, run
 from r2b.train.data import digits32
-from r2b.train.data.dataset import DataSet
+from r2b.train.data.dataset import ArrayImages, DataSet
 from r2b.train.recipe import Recipe
 
 NAME = "real-to-binary"
@@ -36,9 +36,9 @@ def few_digits() -> DataSet:
     """Few enough that a run takes seconds."""
     whole = digits32.load()
     train, validation = (
-        digits32.Frames(part.images[:count], part.labels[:count])
+        ArrayImages(part.images[:count].numpy(), part.labels[:count].numpy())
         for part, count in ((whole.train, 32), (whole.validation, 8))
-        if isinstance(part, digits32.Frames)
+        if isinstance(part, ArrayImages)
     )
     return replace(whole, train=train, validation=validation, test=validation)
 

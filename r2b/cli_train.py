@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from r2b.train.table3 import Job
 
 TABLE3 = "table3"
+_WIDE = 200
 _BAR = 1000
 """Parts of the progress bar."""
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
@@ -190,6 +191,7 @@ def _show_experiments(reporter: Reporter) -> None:
     table = Table(box=None)
     for heading in ("experiment", "Table 3", "what it is"):
         table.add_column(heading, no_wrap=True)
+    reporter.out.width = _WIDE  # names and titles are not to be cut
     for name in experiment.names():
         chosen = experiment.load(name)
         table.add_row(name, chosen.title, chosen.summary)
@@ -204,7 +206,7 @@ def _train(reporter: Reporter, order: Order) -> list[dict[str, Any]]:
 
     experiment.load(order.experiment)  # a wrong name is refused before the data are read
     settings = order.settings(width=1.0)
-    data, fabric = datasets.load(order.data), _fabric(order)
+    data, fabric = datasets.load(order.data, reporter.warn), _fabric(order)
     results: list[dict[str, Any]] = []
     for seed in order.seeds:
         chosen = replace(settings, seed=seed)

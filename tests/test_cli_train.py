@@ -14,6 +14,7 @@ from r2b import cli_train
 from r2b.train import data as datasets
 from r2b.train import experiment, recipe, table3
 from r2b.train.data import digits32
+from r2b.train.data.dataset import ArrayImages
 
 TINY = recipe.Recipe(1, (0.5,), batch_size=8)
 
@@ -32,11 +33,11 @@ def few_digits(monkeypatch):
     """Sixteen digits of each part, one epoch."""
     whole = digits32.load()
     parts = {
-        name: digits32.Frames(part.images[:16], part.labels[:16])
+        name: ArrayImages(part.images[:16].numpy(), part.labels[:16].numpy())
         for name, part in vars(whole).items()
-        if isinstance(part, digits32.Frames)
+        if isinstance(part, ArrayImages)
     }
-    monkeypatch.setattr(datasets, "load", lambda spec: replace(whole, **parts))
+    monkeypatch.setattr(datasets, "load", lambda *given: replace(whole, **parts))
     monkeypatch.setattr("r2b.train.run.RECIPES", {"digits": TINY})
 
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.optim import Adam
 
 from r2b.train.data import augmentation, mixup
-from r2b.train.data.dataset import DataSet
+from r2b.train.data.dataset import DataSet, set_epoch
 from r2b.train.evaluate import Accuracy, accuracy, loader, size, to_input
 from r2b.train.experiment import PhaseSpec
 from r2b.train.layers import set_binarization
 from r2b.train.network import Features, Network
 from r2b.train.objective import WithFeatures, terms, weighted
-from r2b.train.randomness import batches, generator
+from r2b.train.randomness import batches, derive, generator
 from r2b.train.recipe import Recipe
 from r2b.train.schedule import learning_rate
 from r2b.train.state import Row, State
@@ -143,6 +143,8 @@ class PhaseRun:
             fabric.world_size,
         )
         totals = self._totals()
+        seed = derive(self.task.seed, "pixels", state.phase)
+        set_epoch(self.task.data.train, seed, state.epoch)
         rest = loader(self.task.data.train, plan[state.step :], self.task.workers)
         for step, (frames, labels) in enumerate(rest, state.step):
             self._set_rate(step, len(plan))

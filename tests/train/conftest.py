@@ -9,8 +9,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from r2b.train.data import digits32
-from r2b.train.data.dataset import DataSet
+from r2b.train.data.dataset import ArrayImages, DataSet
 from r2b.train.recipe import Recipe
 from r2b.train.run import How, Settings
 
@@ -18,12 +17,13 @@ RECIPE = Recipe(2, (1.0,), batch_size=6, warm_up_factor=0.1, settle_frames=16)
 SETTINGS = Settings("digits", seed=3, width=0.125)
 
 
-def frames(count: int, seed: int) -> digits32.Frames:
+def frames(count: int, seed: int) -> ArrayImages:
     """Bright or dark frames of noise, 8x8."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
     noise = torch.randint(0, 128, (count, 1, 8, 8), generator=generator)
-    return digits32.Frames((noise + 127 * labels[:, None, None, None]).to(torch.uint8), labels)
+    images = noise + 127 * labels[:, None, None, None]
+    return ArrayImages(images.to(torch.uint8).numpy(), labels.numpy())
 
 
 @pytest.fixture(autouse=True)
