@@ -299,9 +299,11 @@ def _table3(reporter: Reporter, order: Order) -> list[dict[str, Any]]:
 
     def note(job: Job, result: dict[str, Any]) -> None:
         done.append(job)
+        reporter.at(len(done), f"{len(done)} of {len(all_jobs)} runs")
         reporter.show(f"[{len(done)}/{len(all_jobs)}] {_brief(result)}")
 
-    results = table3.run(settings, order.seeds, order.output, order.workers, note)
+    with reporter.progress(len(all_jobs)):
+        results = table3.run(settings, order.seeds, order.output, order.workers, note)
     lines = table3_report.lines(results)
     shown = Table(*table3_report.HEADINGS, box=None)
     for row in table3_report.table(lines):

@@ -121,7 +121,7 @@ class PhaseRun:
             self.adam.load_state_dict(state.optimizer)
         if state.precision:
             task.fabric.strategy.precision.load_state_dict(state.precision)
-        self.augment = augmentation(task.data.name, state.phase)
+        self.augment = augmentation(task.data.name, spec.stage)
         self.started = time.perf_counter() - state.seconds
 
     def run(self) -> State:

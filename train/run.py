@@ -116,6 +116,7 @@ def train(name: str, settings: Settings, data: DataSet, how: How) -> dict[str, A
     chosen = experiment.load(name)
     place = folder(how.root, settings, name)
     _check_place(place, settings, chosen, how)
+    how.fabric.barrier()  # all processes have looked before the first one writes
     for teacher in chosen.teachers:
         train(teacher, settings, data, replace(how, resume=True))
     torch.use_deterministic_algorithms(True)
