@@ -115,7 +115,7 @@ def train_command(
         )  # fmt: skip
         order.check()
         results = _table3(reporter, order) if experiment == TABLE3 else _train(reporter, order)
-        if as_json:
+        if reporter.as_json:
             sys.stdout.write(json.dumps(results, indent=2) + "\n")
 
 
@@ -207,6 +207,8 @@ def _train(reporter: Reporter, order: Order) -> list[dict[str, Any]]:
     experiment.load(order.experiment)  # a wrong name is refused before the data are read
     settings = order.settings(width=1.0)
     data, fabric = datasets.load(order.data, reporter.warn), _fabric(order)
+    if not fabric.is_global_zero:
+        reporter.quiet, reporter.as_json = True, False  # one process speaks for all
     results: list[dict[str, Any]] = []
     for seed in order.seeds:
         chosen = replace(settings, seed=seed)
@@ -250,7 +252,7 @@ def _how(reporter: Reporter, order: Order, fabric: Fabric) -> How:
     def begin(name: str, phase: int, epochs: int) -> None:
         phases = experiment.load(name).phases
         text = f"{name}: phase {phase + 1} of {len(phases)}, {epochs} epochs"
-        if not reporter.quiet and fabric.is_global_zero:
+        if not reporter.quiet:
             reporter.err.print(text)
 
     def show(name: str, progress: Progress) -> None:

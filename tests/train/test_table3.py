@@ -13,6 +13,7 @@ import pytest
 
 from r2b.train import experiment, table3, table3_report
 from r2b.train.table3 import BASELINE, METHODS, ROWS, SUFFIX, Job
+from tests.train.data.writers import write_pictures
 
 SHORT = ("strong-baseline", "full-precision")
 
@@ -100,8 +101,8 @@ from r2b.train import data, recipe, table3, table3_report
 from r2b.train.run import Settings
 
 if __name__ == "__main__":
-    root, rows = Path(sys.argv[1]), sys.argv[2:]
-    settings = Settings("digits", 0, 0.125, 1e-3)
+    root, spec, rows = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    settings = Settings(spec, 0, 0.125, 1e-3)
     print(table3.estimate(settings, 1, 2, rows))
     results = table3.run(settings, range(1), root, 2, lambda job, result: print(job.name), rows)
     table3_report.write(table3_report.lines(results, rows), root)
@@ -110,13 +111,14 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> tuple[Path, list[str]]:
-    """Two rows, one epoch, in a process of their own: it starts workers."""
+    """Two rows, one step per phase, in a process of their own: it starts workers."""
     folder = tmp_path_factory.mktemp("table3")
     (folder / "script.py").write_text(SCRIPT)
+    images = write_pictures(folder / "d", ["a", "b"], {"train": 8, "val": 2, "test": 2}, "png")
     root = folder / "runs"
     root.mkdir()
     done = subprocess.run(
-        [sys.executable, folder / "script.py", root, *SHORT],
+        [sys.executable, folder / "script.py", root, f"folder:{images}@16", *SHORT],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return root, done.stdout.splitlines()
