@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -113,37 +114,23 @@ def train(name: str, settings: Settings, data: DataSet, how: How) -> dict[str, A
     TrainingError
         The folder holds another run, or cannot be used.
     """
-    chosen = experiment.load(name)
-    place = folder(how.root, settings, name)
-    _check_place(place, settings, chosen, how)
+    run = _Run(experiment.load(name), settings, data, how)
+    run.check_place()
     how.fabric.barrier()  # all processes have looked before the first one writes
-    for teacher in chosen.teachers:
+    for teacher in run.chosen.teachers:
         train(teacher, settings, data, replace(how, resume=True))
     torch.use_deterministic_algorithms(True)
-    run = _Run(chosen, settings, data, how)
-    with _locked(place, how):
+    with _locked(run.place, how):
         return run.run()
 
 
-def _check_place(place: Path, settings: Settings, chosen: Experiment, how: How) -> None:
-    path = place / SETTINGS
-    if not path.exists():
-        return
-    found, wanted = files.read_json(path), _identity(settings, chosen)
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Say in what two runs differ; "" if in nothing."""
     different = [key for key in wanted if found.get(key) != wanted[key]]
-    if different:
-        said = "; ".join(f"{key} {found.get(key)!r}, not {wanted[key]!r}" for key in different)
-        raise TrainingError(
-            f"{place} holds a run with {said:.400}; choose another -o, or go on with its settings"
-        )
-    if not how.resume:
-        raise TrainingError(
-            f"{place} holds a run already; go on with it by --resume, or choose another -o"
-        )
-
-
-def _identity(settings: Settings, chosen: Experiment) -> dict[str, Any]:
-    return {**asdict(settings), "experiment": chosen.model_dump(mode="json")}
+    short = [key for key in different if not isinstance(wanted[key], dict)]
+    if short:
+        return "; ".join(f"{key} {found.get(key)!r}, not {wanted[key]!r}" for key in short)
+    return " and ".join(f"another {key} than this version of r2b" for key in different)
 
 
 @contextmanager
@@ -173,6 +160,31 @@ class _Run:
         zoo.resolve(*describe(chosen, data, settings.width))  # refused before anything is made
         self.writes = how.fabric.is_global_zero
 
+    def check_place(self) -> None:
+        """Refuse a folder with another run, or with one that is not to be gone on with."""
+        path = self.place / SETTINGS
+        if not path.exists():
+            return
+        different = _difference(files.read_json(path), self._identity())
+        if different:
+            raise TrainingError(
+                f"{self.place} holds a run with {different:.400}; choose another -o, or go on with "
+                "its settings"
+            )
+        if not self.how.resume:
+            raise TrainingError(
+                f"{self.place} holds a run already; go on with it by --resume, or choose another -o"
+            )
+
+    def _identity(self) -> dict[str, Any]:
+        """What the numbers of the run depend on."""
+        return {
+            **asdict(self.settings),
+            "experiment": self.chosen.model_dump(mode="json"),
+            # through JSON: what is compared is what was read
+            "recipe": json.loads(json.dumps(asdict(self.recipe))),
+        }
+
     def run(self) -> dict[str, Any]:
         """Go on with the run until it is over."""
         result = self._known_result()
@@ -197,7 +209,7 @@ class _Run:
         if path.exists():
             return State.load(path)
         if self.writes:
-            files.write_json(self.place / SETTINGS, _identity(self.settings, self.chosen))
+            files.write_json(self.place / SETTINGS, self._identity())
         seed = derive(self.settings.seed, "parameters")
         network = zoo.build(*describe(self.chosen, self.data, self.settings.width), seed=seed)
         return State(network.state_dict())

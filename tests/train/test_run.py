@@ -274,6 +274,17 @@ def test_another_run_is_not_gone_on_with(how, settings, data):
         run.train("gate", other, data, replace(how, resume=True))
 
 
+def test_a_run_of_another_recipe_is_not_gone_on_with(how, settings, data):
+    run.train("gate", settings, data, how)
+    other = replace(how, resume=True, recipes={"digits": replace(how.recipes["digits"], epochs=3)})
+    text = (
+        f"{place(how, settings, 'gate')} holds a run with another recipe than this version of r2b; "
+        "choose another -o, or go on with its settings"
+    )
+    with refused(text):
+        run.train("gate", settings, data, other)
+
+
 def test_one_process_per_run(how, settings, data):
     folder = place(how, settings, "gate")
     folder.mkdir(parents=True)
