@@ -27,7 +27,7 @@ _WIDE = 200
 _BAR = 1000
 """Parts of the progress bar."""
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-DEVICES = ("cpu", "cuda", "mps", "auto")
+DEVICES = ("cpu", "cuda")
 INTERRUPTED = "interrupted; --resume goes on where it stopped"
 EPILOG = """
 Examples:

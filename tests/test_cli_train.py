@@ -112,7 +112,7 @@ KNOWN = ", ".join(experiment.names())
     ("arguments", "message"),
     [
         (["adam"], f"there is no experiment 'adam'; known are: {KNOWN}"),
-        (["gate", "--device", "tpu"], "--device must be one of cpu, cuda, mps, auto, not 'tpu'"),
+        (["gate", "--device", "tpu"], "--device must be one of cpu, cuda, not 'tpu'"),
         (
             ["gate", "--precision", "fp8"],
             "--precision must be one of 32-true, 16-mixed, bf16-mixed, not 'fp8'",
