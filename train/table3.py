@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -106,22 +108,31 @@ def run(
     """
     waiting, results = list(jobs(seeds, rows)), dict[Job, dict[str, Any]]()
     running: dict[Future[dict[str, Any]], Job] = {}
+    with _workers(processes) as pool:
+        while waiting or running:
+            for job in _ready(waiting, results)[: processes - len(running)]:
+                waiting.remove(job)
+                running[pool.submit(work, job, settings, root)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                results[job] = future.result()
+                on_done(job, results[job])
+    return results
+
+
+@contextmanager
+def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end at once, in the middle of a run, when the block ends by an exception."""
+    context = get_context("spawn")
+    stop = context.Event()
     with ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=_begin_worker, initargs=(os.getpid(),)
+        processes, context, initializer=_begin_worker, initargs=(os.getpid(), stop)
     ) as pool:
         try:
-            while waiting or running:
-                for job in _ready(waiting, results)[: processes - len(running)]:
-                    waiting.remove(job)
-                    running[pool.submit(work, job, settings, root)] = job
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    results[job] = future.result()
-                    on_done(job, results[job])
+            yield pool
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stop.set()  # what they were at is gone on with by --resume
             raise
-    return results
 
 
 def _ready(waiting: list[Job], results: dict[Job, dict[str, Any]]) -> list[Job]:
@@ -141,12 +152,12 @@ def work(job: Job, settings: Settings, root: Path) -> dict[str, Any]:
     return train(job.name, replace(settings, seed=job.seed), data, how)
 
 
-def _begin_worker(parent: int) -> None:
-    """End this process when the one that gives it work is gone, killed perhaps."""
+def _begin_worker(parent: int, stop: Event) -> None:
+    """End this process when it is told to, or when the one that gives it work is gone."""
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        while os.getppid() == parent and not stop.wait(1):
+            pass
         os._exit(1)
 
     os.setsid()  # Ctrl-C is for the parent, which ends the workers
