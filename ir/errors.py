@@ -25,6 +25,10 @@ class CalibrationError(UserError):
     """The calibration frames do not fit the network."""
 
 
+class TrainingError(UserError):
+    """An experiment, or the folder of a training run, cannot be used."""
+
+
 class PlanError(UserError):
     """The Plan cannot be built: a parameter out of range, or a device too small."""
 

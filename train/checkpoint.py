@@ -14,6 +14,7 @@ Anything else is refused with one :class:`~r2b.ir.errors.CheckpointError`.
 from __future__ import annotations
 
 import io
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,10 +121,12 @@ def _calibration_tensor(frames: NDArray[np.uint8]) -> Tensor:
 def _write_atomically(path: Path, data: bytes) -> None:
     if path.is_dir():
         raise CheckpointError(f"{path} cannot be written: it is a folder")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
