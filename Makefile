@@ -74,7 +74,8 @@ lock: .venv/test.stamp
 	mkdir -p build
 	sed -n '/^#/p' requirements.lock > build/lock && \
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip \
-	| sed 's/+cpu$$//' | grep -viE '^(nvidia|cuda|triton)' >> build/lock && mv build/lock requirements.lock
+	| sed 's/+cpu$$//' | grep -viE '^(nvidia|cuda|triton)' \
+	| tr '[:upper:]_' '[:lower:]-' | LC_ALL=C sort >> build/lock && mv build/lock requirements.lock
 
 clean:
 	rm -rf .venv build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
