@@ -2,6 +2,7 @@
 # make test     lint, types, import contracts and every test
 # make random   500 random networks: PyTorch = Graph, Program = NumPy code; make simulate: 50 in Verilator
 # make gallery  the table of examples/gallery: recognition, PyTorch, Program, NumPy code, Verilog
+# make kill     training killed ten times at random moments ends with the same bytes
 # make counts   operations of every network of examples/gallery at full width
 # make check-report  opens report.html in headless Chromium (Debian's packages chromium, chromium-driver)
 # All make .venv and install exactly what requirements.lock names. PYTHON=python3.12 chooses another
@@ -13,7 +14,7 @@ DEMO_DIR ?= build/digits.r2b
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
 
-.PHONY: demo test random simulate gallery counts check-report lint format types contracts check lock clean
+.PHONY: demo test random simulate gallery counts kill check-report lint format types contracts check lock clean
 
 demo: .venv/demo.stamp
 	mkdir -p build
@@ -31,6 +32,9 @@ simulate: .venv/test.stamp
 gallery: .venv/test.stamp
 	mkdir -p build
 	$(BIN)/python benchmarks/gallery.py --state build/gallery.jsonl --markdown build/gallery.md
+
+kill: .venv/test.stamp
+	$(BIN)/python benchmarks/kill.py --kills 10
 
 counts: .venv/test.stamp
 	$(BIN)/python benchmarks/gallery_counts.py --markdown

@@ -101,7 +101,7 @@ def _index_select(node: Arguments) -> str:
         raise NotSupportedError("an index that depends on the frames")
     axis = node["dim"] % len(node.size("self"))
     _refuse_unless_image(node, axis)
-    return _selected(node, axis, [int(channel) for channel in index.op.value])
+    return _selected(node, axis, [int(channel) for channel in index.op.value.reshape(-1)])
 
 
 @handles(*overloads("channel_shuffle.default", "native_channel_shuffle.default"))
@@ -207,7 +207,9 @@ def _zeros(node: Arguments, name: str, tensor: Any, framed: str) -> str:
     constant, size = node.graph[name].op, node.graph[framed].type.shape
     zero = isinstance(constant, ops.Constant) and not constant.value.any()
     refuse_if(not zero or len(size) != 4, "concatenation of frames with a constant that is not 0")
-    channels = int(tensor.meta["val"].shape[1])
+    shape = tuple(tensor.meta["val"].shape)
+    refuse_if(len(shape) != 4, "concatenation of frames with a constant of another rank")
+    channels = int(shape[1])
     return node.step(ops.Select((-1,) * channels, size=(size[2], size[3])), framed)
 
 

@@ -240,11 +240,12 @@ def binary_conv_stage(trace, stage):
 
 def counting_constants(part, size):
     """Words and equal dots of a layer, made for its first frames and kept with its record."""
-    known = vars(part)
-    if known.get("counted_size") != size:
-        known["counted_size"], known["words"] = size, weight_words(part.weight)
-        known["dots"] = equal_dots(part.weight, part.window, size, part.padding_value)
-    return known["words"], known["dots"]
+    known = vars(part).get("counting")
+    if known is None or known[0] != size:
+        dots = equal_dots(part.weight, part.window, size, part.padding_value)
+        # at once: another thread may run the same network
+        known = vars(part)["counting"] = (size, weight_words(part.weight), dots)
+    return known[1:]
 
 
 def real_conv_stage(trace, stage):

@@ -4,7 +4,8 @@ The canonical Graph is what the compiler works on; it merges what one multiplica
 what a count of operations works on: nothing is merged, and only that is gone which is no inference
 at all. Straight-through estimators are cancelled, signs and activations in any spelling are one
 operation each, and what depends on parameters only is a constant. What is there does not depend on
-the parameters' values: a scale that training has left at 1 is a scale.
+the parameters' values: a scale that training has left at 1 is a scale. One exception: the a of a
+weight that is -a and +a is read from the weight, and is none where all are 1.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,6 +107,7 @@ def train_command(
     """Train a network of "Training binary neural networks with real-to-binary convolutions"."""
     reporter = Reporter(quiet=quiet, verbose=verbose, as_json=as_json)
     with exit_statuses(reporter, INTERRUPTED):
+        require_extra()
         if show_list or experiment is None:
             _show_experiments(reporter)
             return
@@ -117,6 +119,26 @@ def train_command(
         results = _table3(reporter, order) if experiment == TABLE3 else _train(reporter, order)
         if reporter.as_json:
             sys.stdout.write(json.dumps(results, indent=2) + "\n")
+
+
+EXTRA = ("filelock", "kornia", "lightning_fabric", "PIL", "pydantic", "sklearn", "tensorboardX")
+"""Modules of the extra "train", which compiling does without."""
+
+
+def require_extra() -> None:
+    """Refuse to begin without the packages of the extra.
+
+    Raises
+    ------
+    TrainingError
+        Some are not installed.
+    """
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"training needs packages that are not installed ({', '.join(missing)}); "
+            "install them with: pip install 'r2b[train]'"
+        )
 
 
 @dataclass(frozen=True)

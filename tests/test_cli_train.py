@@ -213,3 +213,12 @@ def row(lines: list[str], title: str) -> list[str]:
     """The cells of a row that are not empty."""
     found = [re.split(r" {2,}", line.strip()) for line in lines]
     return next(cells[1:] for cells in found if cells[0] == title)
+
+
+def test_without_the_extra_one_message_says_what_to_install(monkeypatch, capfd):
+    monkeypatch.setattr(cli_train, "find_spec", lambda name: None if name == "kornia" else name)
+    assert cli_train.main(["--list"]) == 2
+    assert capfd.readouterr().err == (
+        "error: training needs packages that are not installed (kornia); install them with: pip "
+        "install 'r2b[train]'\n"
+    )

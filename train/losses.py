@@ -94,9 +94,11 @@ def logit_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Te
         )
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, not {temperature}")
+    # in float32 at least: in bfloat16 equal logits would have a divergence
+    wide = torch.promote_types(student.dtype, torch.float32)
     divergence = functional.kl_div(
-        functional.log_softmax(student / temperature, dim=1),
-        functional.log_softmax(teacher.detach() / temperature, dim=1),
+        functional.log_softmax(student / temperature, dim=1, dtype=wide),
+        functional.log_softmax(teacher.detach() / temperature, dim=1, dtype=wide),
         reduction="batchmean",
         log_target=True,
     )

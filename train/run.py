@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 
 from r2b.ir.errors import TrainingError
 from r2b.train import checkpoint, experiment, files, zoo
-from r2b.train.data.dataset import DataSet
+from r2b.train.data.dataset import DataSet, set_epoch
 from r2b.train.evaluate import accuracy, first_frames, settle, size
 from r2b.train.experiment import Experiment, PhaseSpec
 from r2b.train.layers import set_binarization
@@ -297,6 +297,7 @@ class _Run:
         """Some training frames, the same whenever they are asked for."""
         seed = derive(self.settings.seed, purpose)
         places = order(seed, 0, 0, size(self.data.train))[:count].tolist()
+        set_epoch(self.data.train, seed, 0)  # crops depend on the epoch that was last set
         return first_frames(self.data.train, places, self.how.workers)
 
     def _result(self, state: State) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def estimate(settings: Settings, seeds: int, processes: int, rows: Iterable[str]
         for name in with_teachers(rows)
         for number in range(len(experiment.load(name).phases))
     )
-    return total * seeds / processes
+    return total * seeds / min(processes, os.cpu_count() or 1)
 
 
 def _phase_seconds(

@@ -9,7 +9,6 @@ the widths that ``synth_ecp5`` and ``synth_xilinx`` give it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -264,8 +263,6 @@ def dsp_blocks(product: Product, family: str) -> int:
     a, b = product.a_width, product.b_width
     if rule.signed_only and not product.signed:
         a, b = a + 1, b + 1
-    if max(product.a_width, product.b_width) != max(a, b) and product.y_width < rule.least_result:
-        return 0
     return product.count * _blocks(max(a, b), min(a, b), product.y_width, rule)
 
 
@@ -286,4 +283,4 @@ def _blocks(a: int, b: int, y: int, rule: DspRule) -> int:
     return 1
 
 
-__all__ = ["Kind", "Mapped", "Memory", "Product", "ceil", "ceil_div", "dsp_blocks", "map_memory"]
+__all__ = ["Kind", "Mapped", "Memory", "Product", "ceil_div", "dsp_blocks", "map_memory"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 from r2b.backends.cost.resources import estimate
 from r2b.backends.fpga.memory_map import map_signs, map_tensors
 from r2b.hw.devices import DEVICES, RAM18_BITS, Device, device
 from r2b.hw.geometry import ProgramGeometry, ceil_div
-from r2b.hw.params import memory_words
 from r2b.hw.passes import FRAME, passes_of
 from r2b.hw.plan import Plan
 from r2b.hw.support import check_supported
@@ -209,10 +208,13 @@ def _with_fewer_multipliers(program: Program, plan: Plan, changes: dict[str, Any
 
 
 def _too_much_memory(program: Program, plan: Plan) -> bool:
-    """Whether maps and weights alone are more than the block RAM, whatever the array."""
+    """Whether the weights and the largest value alone are more than the block RAM.
+
+    Both without the lanes that stay idle, so that it holds for every array.
+    """
     geometry = ProgramGeometry(program, plan)
-    features, signs = memory_words(geometry)
-    bits = features * plan.lanes * plan.act_bits + signs * plan.p_in
+    tensors = [plan.act_bits * prod(tensor.shape) for tensor in program.tensors.values()]
+    bits = max([*tensors, *map(prod, program.sign_shapes.values())], default=0)
     if plan.weights == "chip":
         bits += sum(conv.conv.weight.size * conv.weight_bits for conv in geometry.convs)
     return bits > device(plan.device).ram18 * RAM18_BITS

@@ -151,7 +151,7 @@ class Legalizer:
             case ops.Pad():
                 return self._pad(node, operands[0])
             case ops.Select():
-                return self._put(node, _selection(node.op, self._shape(operands[0])), operands)
+                return self._select(node, operands[0])
             case ops.AvgPool2d():
                 return self._avg_pool(node, node.op, operands[0])
             case ops.GlobalAvgPool():
@@ -215,6 +215,15 @@ class Legalizer:
         # The border stands on the operand's grid: that of a sign map has whole numbers only.
         whole = op.value == np.rint(op.value)
         return self._put(node, op, [self._no_frame(operand) if whole else self._tensor(operand)])
+
+    def _select(self, node: Node, operand: str) -> str:
+        """A selection of signs is a sum of one sign each: its sign is that sign."""
+        op = node.op
+        assert isinstance(op, ops.Select)
+        made = self._put(node, _selection(op, self._shape(operand)), [operand])
+        if node.type.dtype is not DType.BIPOLAR:
+            return made
+        return self._put(node, ops.Sign(1), [made], f"{made}_bits")
 
     def _avg_pool(self, node: Node, op: ops.AvgPool2d, operand: str) -> str:
         operand = self._no_frame(operand)
@@ -348,16 +357,24 @@ def _point(weight: ops.FloatArray, bias: ops.FloatArray | None) -> ops.Conv2d:
 
 
 def _selection(op: ops.Select, shape: tuple[int, int, int]) -> ops.Conv2d:
-    """Kernel that reaches from the first selected position to behind the last, if that is cut."""
-    cut = (
-        size - count * step for size, count, step in zip(shape[1:], op.size, op.step, strict=True)
-    )
+    """Kernel that reaches from the first selected position to behind the last, if that is cut.
+
+    One position alone may have any step, so nothing is behind it. Channels in their order stay
+    each by itself.
+    """
+    channels, *sizes = shape
+    step = [
+        size if count == 1 else one
+        for size, count, one in zip(sizes, op.size, op.step, strict=True)
+    ]
+    cut = [size - count * one for size, count, one in zip(sizes, op.size, step, strict=True)]
     rows, columns = (max(start, rest) + 1 for start, rest in zip(op.start, cut, strict=True))
-    weight = np.zeros((len(op.channels), shape[0], rows, columns))
+    alone = op.channels == tuple(range(channels))
+    weight = np.zeros((len(op.channels), 1 if alone else channels, rows, columns))
     for output, channel in enumerate(op.channels):
         if channel >= 0:
-            weight[output, channel, op.start[0], op.start[1]] = 1.0
-    return ops.Conv2d(weight, None, op.step)
+            weight[output, 0 if alone else channel, op.start[0], op.start[1]] = 1.0
+    return ops.Conv2d(weight, None, (step[0], step[1]), groups=channels if alone else 1)
 
 
 def _whole(shape: tuple[int, int, int]) -> ops.AvgPool2d:

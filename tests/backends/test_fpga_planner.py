@@ -13,6 +13,7 @@ from r2b.backends.fpga.planner import (
     SHARES,
     make_plan,
     misfit_warning,
+    misfits,
     parse_parallelism,
 )
 from r2b.hw.devices import DEVICES, device
@@ -174,3 +175,22 @@ def test_nothing_fits():
     )
     with pytest.raises(PlanError, match=f"^{text}$"):
         make_plan(PROGRAM, "ecp5-25f", gate_macs=64, lanes=1, weights="chip")
+
+
+def test_weights_that_do_not_fit_on_chip_are_streamed():
+    program = random_program(
+        0, frame=(3, 8, 8), widths=(128, 256), blocks=3, pool=None, gated=(False,), act_bits=8
+    )
+    plan = make_plan(program, "ecp5-25f", lanes=4)
+    assert plan.weights == "stream"
+    assert not misfits(program, plan, SHARES)
+
+
+def test_few_channels_of_a_large_image_fit_a_small_array():
+    """Their maps fill block RAM only where most lanes of a word are idle."""
+    program = random_program(
+        0, frame=(3, 64, 64), widths=(8,), blocks=1, pool=None, gated=(False,), act_bits=12
+    )
+    plan = make_plan(program, "ecp5-25f")
+    assert not misfits(program, plan, SHARES)
+    assert min(plan.p_in, plan.p_out) < 64

@@ -612,6 +612,13 @@ class Shuffled(Small):
         return F.channel_shuffle(torch.cat((kept, changed), 1), 2)
 
 
+@entry("structure: signs shuffled and cropped")
+class ShuffledSigns(Small):
+    def convolve(self, x):
+        signs = F.channel_shuffle(self.sign(x), 2)[:, :, 1:-1, 1:-1]
+        return F.conv2d(signs, self.weight(), padding=2)
+
+
 @entry("structure: projection shortcut")
 class Projection(PoolShortcut):
     def prepare(self):
