@@ -232,7 +232,8 @@ def binary_conv_stage(trace, stage):
     part = stage.contraction
     signs = trace.signs[part.source]
     if is_counted(part.weight, part.groups):
-        acc = count_conv(signs, *counting_constants(part, signs.shape[2:]), part.window)
+        words, dots = counting_constants(part, signs.shape[2:])
+        acc = count_conv(signs, words, dots, part.window)
     else:
         acc = binary_conv(signs, part.weight, part.window, part.groups, part.padding_value)
     finish(trace, stage, acc)
@@ -245,7 +246,7 @@ def counting_constants(part, size):
         dots = equal_dots(part.weight, part.window, size, part.padding_value)
         # at once: another thread may run the same network
         known = vars(part)["counting"] = (size, weight_words(part.weight), dots)
-    return known[1:]
+    return known[1], known[2]
 
 
 def real_conv_stage(trace, stage):
