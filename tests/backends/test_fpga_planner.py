@@ -181,7 +181,7 @@ def test_weights_that_do_not_fit_on_chip_are_streamed():
     program = random_program(
         0, frame=(3, 8, 8), widths=(128, 256), blocks=3, pool=None, gated=(False,), act_bits=8
     )
-    plan = make_plan(program, "ecp5-25f", lanes=4)
+    plan = make_plan(program, "ecp5-25f")
     assert plan.weights == "stream"
     assert not misfits(program, plan, SHARES)
 
