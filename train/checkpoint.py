@@ -14,8 +14,6 @@ Anything else is refused with one :class:`~r2b.ir.errors.CheckpointError`.
 from __future__ import annotations
 
 import io
-import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +29,7 @@ from r2b.frontend.loading_files import FileKind, listed, open_file
 from r2b.frontend.loading_pickles import unpickle
 from r2b.frontend.loading_states import is_state_dict, misfit
 from r2b.ir.errors import CheckpointError
+from r2b.train import files
 from r2b.train.zoo import build, untrained
 
 FORMAT = "r2b-checkpoint/1"
@@ -121,15 +120,9 @@ def _calibration_tensor(frames: NDArray[np.uint8]) -> Tensor:
 def _write_atomically(path: Path, data: bytes) -> None:
     if path.is_dir():
         raise CheckpointError(f"{path} cannot be written: it is a folder")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        files.put(path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
 
 

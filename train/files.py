@@ -15,13 +15,13 @@ import torch
 from r2b.ir.errors import TrainingError
 
 
-def write(path: Path, data: bytes) -> None:
+def put(path: Path, data: bytes) -> None:
     """Put ``data`` in the place of ``path``: after a crash it is the old file or the new one.
 
     Raises
     ------
-    TrainingError
-        It cannot be written.
+    OSError
+        It cannot be written; nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -31,8 +31,22 @@ def write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except OSError:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, data: bytes) -> None:
+    """Do as :func:`put`.
+
+    Raises
+    ------
+    TrainingError
+        It cannot be written.
+    """
+    try:
+        put(path, data)
+    except OSError as error:
         raise TrainingError(
             f"{path} cannot be written: {error.strerror or error}; make room, "
             "and go on with --resume"

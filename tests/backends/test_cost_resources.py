@@ -47,7 +47,7 @@ def test_as_synthesized(point):
 
 
 def test_enough_is_measured():
-    """Both families; some points are held out of the fit; some arrays are 64 x 64."""
+    """Both families, and a point that is held out of the fit; far from what a fit deserves."""
     assert {DEVICES[point.device].family for point in MEASURED} == {"ecp5", "xc7"}
     assert {point.held_out for point in MEASURED} == {False, True}
 
