@@ -224,21 +224,23 @@ def _train(reporter: Reporter, order: Order) -> list[dict[str, Any]]:
     """Train one experiment from every seed."""
     from r2b.train import data as datasets
     from r2b.train import experiment
-    from r2b.train.run import MODEL, folder, train
+    from r2b.train.run import MODEL, RESULT, folder, train
 
     experiment.load(order.experiment)  # a wrong name is refused before the data are read
     settings = order.settings(width=1.0)
     data, fabric = datasets.load(order.data, reporter.warn), _fabric(order)
     if not fabric.is_global_zero:
-        reporter.quiet, reporter.as_json = True, False  # one process speaks for all
+        reporter.quiet, reporter.as_json, reporter.speaks = True, False, False
     results: list[dict[str, Any]] = []
     for seed in order.seeds:
         chosen = replace(settings, seed=seed)
+        place = folder(order.output, chosen, order.experiment)
+        verb = "kept" if (place / RESULT).exists() else "wrote"
         with reporter.progress(_BAR):
             how = _how(reporter, order, fabric)
             results.append(train(order.experiment, chosen, data, how))
         reporter.show(_brief(results[-1]))
-        reporter.show(f"wrote {folder(order.output, chosen, order.experiment) / MODEL}")
+        reporter.show(f"{verb} {place / MODEL}")
     return results
 
 
@@ -310,10 +312,12 @@ def _table3(reporter: Reporter, order: Order) -> list[dict[str, Any]]:
     """Train all rows, and show them next to the paper's."""
     from rich.table import Table
 
+    from r2b.train import data as datasets
     from r2b.train import table3, table3_report
 
     settings = order.settings(table3.WIDTH)
-    seconds = table3.estimate(settings, len(order.seeds), order.workers)
+    data = datasets.load(order.data, reporter.warn)
+    seconds = table3.estimate(settings, data, len(order.seeds), order.workers)
     all_jobs = table3.jobs(order.seeds)
     reporter.show(
         f"{len(all_jobs)} runs, about {_duration(seconds)} with {order.workers} at a time, "
@@ -327,7 +331,10 @@ def _table3(reporter: Reporter, order: Order) -> list[dict[str, Any]]:
         reporter.show(f"[{len(done)}/{len(all_jobs)}] {_brief(result)}")
 
     with reporter.progress(len(all_jobs)):
-        results = table3.run(settings, order.seeds, order.output, order.workers, note)
+        results = table3.run(
+            settings, order.seeds, order.output, order.workers, note,
+            loaders=order.loaders, save_every=order.save_every,
+        )  # fmt: skip
     lines = table3_report.lines(results)
     shown = Table(*table3_report.HEADINGS, box=None)
     for row in table3_report.table(lines):

@@ -180,7 +180,8 @@ def test_table3_prints_its_table(run, monkeypatch):
     """The runs themselves are in tests/train/test_table3.py."""
     figures = {"stage1": [70.0, 95.0], "stage2": [60.0, 90.0]}
 
-    def results(settings, seeds, root, processes, on_done):
+    def results(settings, seeds, root, processes, on_done, *, loaders, save_every):
+        assert (loaders, save_every) == (1, 50)
         root.mkdir()
         found = {}
         for job in table3.jobs(seeds):
@@ -195,7 +196,8 @@ def test_table3_prints_its_table(run, monkeypatch):
 
     monkeypatch.setattr(table3, "run", results)
     monkeypatch.setattr(table3, "estimate", lambda *given: 5400.0)
-    status, out, err = run("table3", "--seeds", 2, "-o", "runs")
+    how = ("--loaders", 1, "--save-every", 50)
+    status, out, err = run("table3", "--seeds", 2, "-o", "runs", *how)
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "30 runs, about 1 h 30 min with 2 at a time, less what is there already"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -136,6 +137,18 @@ class Residual(nn.Module):
         for name, make in _SCALES[options.scale].items():
             self.add_module(f"{name}{suffix}", make(options, place))
         self.add_module(f"activation{suffix}", activation(options.activation, place.out_channels))
+
+    def norms(self) -> list[nn.BatchNorm2d]:
+        """Return the batch norm of each convolution."""
+        return [cast(nn.BatchNorm2d, self._layer("norm", suffix)) for suffix in self.suffixes]
+
+    def convolutions(self) -> list[nn.Module]:
+        """Return the convolutions that the skip spans, first to last."""
+        return [self._layer("conv", suffix) for suffix in self.suffixes]
+
+    def scales(self) -> list[nn.Module]:
+        """Return the first factor of each convolution; empty without factors."""
+        return [self._layer(name, suffix) for suffix in self.suffixes for name in self.factors[:1]]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output, ``N x out_channels x H x W``."""

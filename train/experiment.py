@@ -166,6 +166,11 @@ class Experiment(_Frozen):
             raise ValueError("the first phase has no previous one as its teacher")
         return self
 
+    def turns_binary(self, number: int) -> bool:
+        """Whether weights are binary in a phase, and were real in the one before it."""
+        before = self.phases[max(0, number - 1)]
+        return self.phases[number].binary_weights and not before.binary_weights
+
     @property
     def teachers(self) -> tuple[str, ...]:
         """The experiments that come before this one."""

@@ -109,7 +109,7 @@ class PhaseRun:
         self, task: Task, spec: PhaseSpec, network: Network, teacher: Network | None, state: State
     ) -> None:
         self.task, self.spec, self.state = task, spec, state
-        self.recipe = task.recipe.for_stage(spec.stage)
+        self.recipe = task.recipe
         self.network = network
         self.teacher = None if teacher is None else frozen(teacher, task.fabric)
         set_binarization(network, activations=spec.activations, weights=spec.binary_weights)

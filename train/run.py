@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from r2b.train.data.dataset import DataSet, set_epoch
 from r2b.train.evaluate import accuracy, first_frames, settle, size
 from r2b.train.experiment import Experiment, PhaseSpec
 from r2b.train.layers import set_binarization
+from r2b.train.magnitudes import keep_magnitudes
 from r2b.train.metrics import Metrics
 from r2b.train.network import Network
 from r2b.train.phase import PhaseRun, Progress, Task, validation
@@ -136,19 +137,36 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 @contextmanager
 def _locked(place: Path, how: How) -> Iterator[None]:
-    """Keep other processes away from a run's folder."""
-    if not how.fabric.is_global_zero:
-        yield
-        return
+    """Keep other processes away from a run's folder.
+
+    Where several processes train together the first one locks, and all of them learn if it cannot.
+    """
+    with ExitStack() as held:
+        problem = _lock(place, held) if how.fabric.is_global_zero else ""
+        problem = str(how.fabric.broadcast(problem))
+        if problem:
+            raise TrainingError(problem)
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(_unusable(place, error)) from error
+
+
+def _lock(place: Path, held: ExitStack) -> str:
+    """Lock a folder; return why not, or ""."""
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with FileLock(place / LOCK, timeout=0):
-            files.remove_temporary(place)
-            yield
-    except Timeout as error:
-        raise TrainingError(f"another process is training in {place}; wait for it") from error
+        held.enter_context(FileLock(place / LOCK, timeout=0))
+        files.remove_temporary(place)
+    except Timeout:
+        return f"another process is training in {place}; wait for it"
     except OSError as error:
-        raise TrainingError(f"{place} cannot be used: {error.strerror or error}") from error
+        return _unusable(place, error)
+    return ""
+
+
+def _unusable(place: Path, error: OSError) -> str:
+    return f"{place} cannot be used: {error.strerror or error}"
 
 
 class _Run:
@@ -219,10 +237,11 @@ class _Run:
         """Run a phase from where it stands, settle its batch norms, keep its network."""
         number = state.phase
         spec = self.chosen.phases[number]
-        self.how.on_phase(self.chosen.name, number, self.recipe.for_stage(spec.stage).epochs)
+        self.how.on_phase(self.chosen.name, number, self.recipe.epochs)
         with self._metrics(state) as metrics:
             task = self._task(metrics)
-            phase = PhaseRun(task, spec, self._network(state.network), self._teacher(number), state)
+            network = self._student(number, state)
+            phase = PhaseRun(task, spec, network, self._teacher(number), state)
             state = phase.run()
             settle(phase.network, self._settling_frames())
             phase.network.eval()
@@ -273,6 +292,13 @@ class _Run:
 
     def _network(self, state_dict: dict[str, torch.Tensor]) -> Network:
         return _network(self.chosen, self.data, self.settings.width, state_dict)
+
+    def _student(self, number: int, state: State) -> Network:
+        """The network of the state; at the beginning of a phase, made ready for it."""
+        network = self._network(state.network)
+        if self.chosen.turns_binary(number) and state.optimizer is None:
+            keep_magnitudes(network)
+        return network
 
     def _teacher(self, number: int) -> Network | None:
         name = self.chosen.phases[number].teacher

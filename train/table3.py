@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -88,6 +89,8 @@ def run(
     processes: int,
     on_done: Callable[[Job, dict[str, Any]], None],
     rows: Iterable[str] = ROWS,
+    loaders: int = 0,
+    save_every: int = 200,
 ) -> dict[Job, dict[str, Any]]:
     """Train every row from every seed and return the results; what is done already is kept.
 
@@ -105,6 +108,8 @@ def run(
         Given each run and its result, when it ends.
     rows : iterable of str
         Experiments.
+    loaders, save_every : int
+        Of every run, see :class:`r2b.train.run.How`.
     """
     waiting, results = list(jobs(seeds, rows)), dict[Job, dict[str, Any]]()
     running: dict[Future[dict[str, Any]], Job] = {}
@@ -112,7 +117,7 @@ def run(
         while waiting or running:
             for job in _ready(waiting, results)[: processes - len(running)]:
                 waiting.remove(job)
-                running[pool.submit(work, job, settings, root)] = job
+                running[pool.submit(work, job, settings, root, loaders, save_every)] = job
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
                 results[job] = future.result()
@@ -143,12 +148,12 @@ def _ready(waiting: list[Job], results: dict[Job, dict[str, Any]]) -> list[Job]:
     ]
 
 
-def work(job: Job, settings: Settings, root: Path) -> dict[str, Any]:
+def work(job: Job, settings: Settings, root: Path, loaders: int, save_every: int) -> dict[str, Any]:
     """Run one job in this process, on one thread."""
     torch.set_num_threads(1)
     fabric = Fabric(accelerator="cpu", devices=1)
-    how = How(root, fabric, resume=True, test=True)
-    data = datasets.load(settings.data)
+    how = How(root, fabric, resume=True, test=True, workers=loaders, save_every=save_every)
+    data = datasets.load(settings.data, lambda text: None)  # said once, before the estimate
     return train(job.name, replace(settings, seed=job.seed), data, how)
 
 
@@ -164,28 +169,22 @@ def _begin_worker(parent: int, stop: Event) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def estimate(settings: Settings, seeds: int, processes: int, rows: Iterable[str] = ROWS) -> float:
+def estimate(
+    settings: Settings, data: DataSet, seeds: int, processes: int, rows: Iterable[str] = ROWS
+) -> float:
     """Return the seconds that the table will take, from a few steps of every phase.
 
     Looks at the validation and test parts are not in it.
     """
     torch.set_num_threads(1)
-    data = datasets.load(settings.data)
     recipe = RECIPES[data.name].scaled(settings.epochs_scale)
     total = sum(
-        _phase_seconds(experiment.load(name), number, settings.width, data, recipe)
+        step_seconds(experiment.load(name), number, settings.width, data, recipe)
         for name in with_teachers(rows)
         for number in range(len(experiment.load(name).phases))
     )
-    return total * seeds / min(processes, os.cpu_count() or 1)
-
-
-def _phase_seconds(
-    chosen: Experiment, number: int, width: float, data: DataSet, recipe: Recipe
-) -> float:
-    steps = len(batches(0, 0, 0, size(data.train), recipe.batch_size))
-    epochs = recipe.for_stage(chosen.phases[number].stage).epochs
-    return step_seconds(chosen, number, width, data, recipe) * steps * epochs
+    steps = len(batches(0, 0, 0, size(data.train), recipe.batch_size)) * recipe.epochs
+    return total * steps * seeds / min(processes, os.cpu_count() or 1)
 
 
 def step_seconds(
@@ -194,7 +193,7 @@ def step_seconds(
     """Measure a step of a phase, with networks that know nothing yet."""
     count = min(size(data.train), recipe.batch_size * _TIMED_STEPS)
     few = replace(data, train=Subset(data.train, range(count)))
-    one_epoch = replace(recipe, epochs=1, epoch_factors=(1.0, 1.0, 1.0))
+    one_epoch = replace(recipe, epochs=1)
     times: list[float] = []
 
     def note(progress: Progress) -> None:
@@ -205,8 +204,7 @@ def step_seconds(
     teacher = _untrained_teacher(chosen, number, width, data)
     times.append(time.perf_counter())
     PhaseRun(task, chosen.phases[number], network, teacher, State({})).run()
-    spans = [after - before for before, after in pairwise(times)]
-    return min(spans)
+    return statistics.median(after - before for before, after in pairwise(times))
 
 
 def _untrained_teacher(

@@ -15,6 +15,7 @@ from r2b.ir.errors import TrainingError
 from r2b.ir.execute import logits
 from r2b.train import checkpoint, experiment, files, run, zoo
 from r2b.train.layers import BinaryConv2d
+from r2b.train.magnitudes import keep_magnitudes
 from r2b.train.randomness import derive
 from r2b.train.state import State
 
@@ -43,8 +44,13 @@ def test_each_phase_begins_with_the_parameters_of_the_one_before(still, settings
     found = [files.read_tensors(place(still, settings) / f"phase-{n}.pt") for n in range(3)]
     arch, config = run.describe(experiment.load(NAME), data, settings.width)
     fresh = zoo.build(arch, config, seed=derive(settings.seed, "parameters")).state_dict()
-    for state_dict in found:
+    for state_dict in found[:2]:
         assert equal(parameters(state_dict), parameters(fresh))
+    signs = zoo.build(arch, config)
+    signs.load_state_dict(found[1])
+    keep_magnitudes(signs)  # once: here weights turn binary
+    assert equal(parameters(found[2]), parameters(signs.state_dict()))
+    assert not equal(parameters(found[2]), parameters(fresh))
 
 
 def test_training_changes_every_parameter(how, settings, data):

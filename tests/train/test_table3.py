@@ -108,7 +108,7 @@ from r2b.train.run import Settings
 if __name__ == "__main__":
     root, spec, rows = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     settings = Settings(spec, 0, 0.125, 1e-3)
-    print(table3.estimate(settings, 1, 2, rows))
+    print(table3.estimate(settings, data.load(spec), 1, 2, rows))
     results = table3.run(settings, range(1), root, 2, lambda job, result: print(job.name), rows)
     table3_report.write(table3_report.lines(results, rows), root)
 
