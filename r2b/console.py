@@ -51,11 +51,14 @@ class Reporter:
         Details, and the traceback of a defect.
     as_json : bool
         Standard output holds one JSON document and nothing else.
+    speaks : bool
+        False in all but one of several processes that do the same: bad input is told once.
     """
 
     quiet: bool = False
     verbose: bool = False
     as_json: bool = False
+    speaks: bool = True
     out: Console = field(default_factory=lambda: make_console(stderr=False))
     err: Console = field(default_factory=lambda: make_console(stderr=True))
     _progress: Progress | None = None
@@ -114,7 +117,8 @@ def exit_statuses(
     try:
         yield
     except UserError as error:
-        reporter.error(str(error))
+        if reporter.speaks:
+            reporter.error(str(error))
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
         reporter.error(interrupted)
