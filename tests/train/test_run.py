@@ -14,10 +14,12 @@ import r2b
 from r2b.ir.errors import TrainingError
 from r2b.ir.execute import logits
 from r2b.train import checkpoint, experiment, files, run, zoo
+from r2b.train import data as datasets
 from r2b.train.layers import BinaryConv2d
 from r2b.train.magnitudes import keep_magnitudes
 from r2b.train.randomness import derive
 from r2b.train.state import State
+from tests.train.data.writers import write_pictures
 
 NAME = "real-to-binary"
 
@@ -131,11 +133,9 @@ def whole(how, settings, data):
     return content(place(undisturbed, settings))
 
 
-@pytest.mark.parametrize("save_every", [1, 2])
-def test_a_run_that_stops_again_and_again_ends_with_the_same_bytes(
-    how, settings, data, whole, save_every
-):
-    steps = 0
+def train_with_stops(name, settings, data, how) -> int:
+    """Stop a run at every fourth step, and go on, until it is over; return how often."""
+    steps = stops = 0
 
     def stop(name, progress):
         nonlocal steps
@@ -143,15 +143,33 @@ def test_a_run_that_stops_again_and_again_ends_with_the_same_bytes(
         if steps % 4 == 0:
             raise Stop
 
-    disturbed = replace(how, resume=True, on_step=stop, save_every=save_every)
-    stops = 0
     while True:
         try:
-            run.train(NAME, settings, data, disturbed)
-            break
+            run.train(name, settings, data, replace(how, resume=True, on_step=stop))
+            return stops
         except Stop:
             stops += 1
-    assert stops >= 6
+
+
+def test_pictures_are_cropped_alike_by_a_run_that_stops(how, settings, tmp_path):
+    """The crops of folder data depend on the epoch; those for calibration must not."""
+    images = write_pictures(tmp_path / "d", ["a", "b"], {"train": 9, "val": 2, "test": 2}, "png")
+    spec = f"folder:{images}@16"
+    crops = replace(how, recipes={"folder": how.recipes["digits"]})
+    settings = replace(settings, data=spec)
+    undisturbed = replace(crops, root=how.root.with_name("whole"))
+    run.train("gate", settings, datasets.load(spec), undisturbed)
+    assert train_with_stops("gate", settings, datasets.load(spec), crops) >= 2
+    expected = content(place(undisturbed, settings, "gate"))
+    assert content(place(crops, settings, "gate")) == expected
+    assert "model.pt" in expected
+
+
+@pytest.mark.parametrize("save_every", [1, 2])
+def test_a_run_that_stops_again_and_again_ends_with_the_same_bytes(
+    how, settings, data, whole, save_every
+):
+    assert train_with_stops(NAME, settings, data, replace(how, save_every=save_every)) >= 6
     assert content(place(how, settings)) == whole
     assert len(content(place(how, settings))) == 5
 
