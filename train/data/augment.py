@@ -1,7 +1,7 @@
 """Random changes of training images, by kornia, and mix-up.
 
 The paper's section 4.1: random crop, horizontal flip and rotation by up to 15 degrees for
-CIFAR-100; random crop, flip and colour jitter for ImageNet, no jitter in phase 2. It gives no
+CIFAR-100; random crop, flip and colour jitter for ImageNet, no jitter in stage 2. It gives no
 strength of the jitter and no padding of the crop: those below are the usual ones.
 
 Where the random crop of a data set scales (ImageNet and folders), it was made image by image before
@@ -21,7 +21,7 @@ from torch.nn import functional
 from r2b.train.data.randomness import draws_from, seed_from
 from r2b.train.loop import shift
 
-PHASES = (0, 1, 2)
+STAGES = (0, 1, 2)
 """The paper's: real student; binary activations; binary weights too."""
 CROP_PADDING = 4
 SHIFT = 2
@@ -59,18 +59,18 @@ _STEPS: dict[str, tuple[Steps, ...]] = {
 }
 """What is done to a batch of each data set, in this order."""
 _LEFT_OUT: dict[int, tuple[Steps, ...]] = {2: (_jitter,)}
-"""By phase."""
+"""By stage."""
 
 
-def augmentation(name: str, phase: int) -> Augmentation:
+def augmentation(name: str, stage: int) -> Augmentation:
     """Give the random changes of a data set's training images.
 
     Parameters
     ----------
     name : str
         As :attr:`r2b.train.data.DataSet.name`.
-    phase : int
-        0, 1 or 2, see :data:`PHASES`.
+    stage : int
+        0, 1 or 2, see :data:`STAGES`.
 
     Returns
     -------
@@ -82,16 +82,16 @@ def augmentation(name: str, phase: int) -> Augmentation:
     Raises
     ------
     ValueError
-        There is no such data set or phase.
+        There is no such data set or stage.
     """
-    if name not in _STEPS or phase not in PHASES:
+    if name not in _STEPS or stage not in STAGES:
         raise ValueError(
-            f"name must be one of {', '.join(_STEPS)} and phase one of 0, 1, 2, "
-            f"not {name!r} and {phase!r}"
+            f"name must be one of {', '.join(_STEPS)} and stage one of 0, 1, 2, "
+            f"not {name!r} and {stage!r}"
         )
     if name == "digits":
         return _moved
-    steps = [step for step in _STEPS[name] if step not in _LEFT_OUT.get(phase, ())]
+    steps = [step for step in _STEPS[name] if step not in _LEFT_OUT.get(stage, ())]
 
     def change(images: Tensor, generator: torch.Generator) -> Tensor:
         size = (images.shape[2], images.shape[3])

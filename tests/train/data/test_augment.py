@@ -10,8 +10,8 @@ from r2b.train.data.augment import augmentation, mixup
 from r2b.train.data.randomness import draws_from, seed_from, seed_of
 
 NAMES = ("digits", "cifar100", "imagenet", "folder")
-CASES = [(name, phase) for name in NAMES for phase in (0, 1, 2)]
-JITTERED = [(name, phase) for name in ("imagenet", "folder") for phase in (0, 1)]
+CASES = [(name, stage) for name in NAMES for stage in (0, 1, 2)]
+JITTERED = [(name, stage) for name in ("imagenet", "folder") for stage in (0, 1)]
 
 
 def generator(seed=0):
@@ -30,11 +30,11 @@ def repeated(image, count):
 # ---------------------------------------------------------------------------------------- contracts
 
 
-@pytest.mark.parametrize(("name", "phase"), CASES)
-def test_shape_range_and_input(name, phase):
+@pytest.mark.parametrize(("name", "stage"), CASES)
+def test_shape_range_and_input(name, stage):
     before = images(name)
     kept = before.clone()
-    after = augmentation(name, phase)(before, generator())
+    after = augmentation(name, stage)(before, generator())
     assert (after.shape, after.dtype) == (before.shape, torch.float32)
     assert after.min() >= 0
     assert after.max() <= 1
@@ -42,14 +42,14 @@ def test_shape_range_and_input(name, phase):
     assert not torch.equal(before, after)
 
 
-@pytest.mark.parametrize(("name", "phase"), CASES)
-def test_a_function_of_the_generator(name, phase):
+@pytest.mark.parametrize(("name", "stage"), CASES)
+def test_a_function_of_the_generator(name, stage):
     batch = images(name)
-    change = augmentation(name, phase)
+    change = augmentation(name, stage)
     first, second = generator(4), generator(4)
     results = [change(batch, first) for _ in range(2)]
     assert torch.equal(change(batch, second), results[0])
-    assert torch.equal(augmentation(name, phase)(batch, second), results[1])
+    assert torch.equal(augmentation(name, stage)(batch, second), results[1])
     assert not torch.equal(results[0], results[1])
 
 
@@ -59,10 +59,10 @@ def global_states():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "phase"), CASES)
-def test_global_random_numbers_are_neither_read_nor_moved(name, phase):
+@pytest.mark.parametrize(("name", "stage"), CASES)
+def test_global_random_numbers_are_neither_read_nor_moved(name, stage):
     batch = images(name)
-    change = augmentation(name, phase)
+    change = augmentation(name, stage)
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -75,26 +75,26 @@ def test_global_random_numbers_are_neither_read_nor_moved(name, phase):
 
 
 def test_an_empty_last_batch():
-    for name, phase in CASES:
+    for name, stage in CASES:
         batch = images(name)[:0]
-        assert augmentation(name, phase)(batch, generator()).shape == batch.shape
+        assert augmentation(name, stage)(batch, generator()).shape == batch.shape
 
 
-@pytest.mark.parametrize(("name", "phase"), [("mnist", 1), ("digits", 3), ("digits", -1)])
-def test_unknown(name, phase):
+@pytest.mark.parametrize(("name", "stage"), [("mnist", 1), ("digits", 3), ("digits", -1)])
+def test_unknown(name, stage):
     text = (
-        "^name must be one of digits, cifar100, imagenet, folder and phase one of 0, 1, 2, "
-        f"not '{name}' and {phase}$"
+        "^name must be one of digits, cifar100, imagenet, folder and stage one of 0, 1, 2, "
+        f"not '{name}' and {stage}$"
     )
     with pytest.raises(ValueError, match=text):
-        augmentation(name, phase)
+        augmentation(name, stage)
 
 
 # --------------------------------------------------------------------------------------- transforms
 
 
-@pytest.mark.parametrize("phase", [0, 1, 2])
-def test_digits_move_by_up_to_two_pixels_and_nothing_else(phase):
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_digits_move_by_up_to_two_pixels_and_nothing_else(stage):
     image = torch.rand(1, 32, 32, generator=generator(1))
     padded = np.pad(image.numpy(), ((0, 0), (2, 2), (2, 2)))
     windows = {
@@ -102,7 +102,7 @@ def test_digits_move_by_up_to_two_pixels_and_nothing_else(phase):
         for row in range(5)
         for column in range(5)
     }
-    changed = augmentation("digits", phase)(repeated(image, 600), generator(2))
+    changed = augmentation("digits", stage)(repeated(image, 600), generator(2))
     found = [windows[one.numpy().tobytes()] for one in changed]
     counts = np.zeros((5, 5), int)
     np.add.at(counts, tuple(zip(*found, strict=True)), 1)
@@ -165,7 +165,7 @@ def test_cifar100_rotation():
 
 
 @pytest.mark.parametrize("name", ["imagenet", "folder"])
-def test_phase_2_flips_and_nothing_else(name):
+def test_stage_2_flips_and_nothing_else(name):
     image = torch.rand(3, 32, 32, generator=generator(6))
     changed = augmentation(name, 2)(repeated(image, 400), generator(7))
     plain = [torch.equal(one, image) for one in changed]
@@ -174,33 +174,33 @@ def test_phase_2_flips_and_nothing_else(name):
     assert 150 < sum(plain) < 250
 
 
-@pytest.mark.parametrize(("name", "phase"), JITTERED)
-def test_brightness(name, phase):
+@pytest.mark.parametrize(("name", "stage"), JITTERED)
+def test_brightness(name, stage):
     """Contrast and saturation leave an even grey alone."""
-    changed = augmentation(name, phase)(torch.full((400, 3, 8, 8), 0.5), generator(8))
+    changed = augmentation(name, stage)(torch.full((400, 3, 8, 8), 0.5), generator(8))
     factors = changed.mean(dim=(1, 2, 3)) / 0.5
     assert 0.599 < factors.min() < 0.62
     assert 1.38 < factors.max() < 1.401
     assert abs(factors.mean() - 1) < 0.06
 
 
-@pytest.mark.parametrize(("name", "phase"), JITTERED)
-def test_contrast(name, phase):
+@pytest.mark.parametrize(("name", "stage"), JITTERED)
+def test_contrast(name, stage):
     """Of two greys, contrast alone changes the difference over the mean."""
     image = torch.full((3, 8, 8), 0.45)
     image[:, :4] = 0.55
-    changed = augmentation(name, phase)(repeated(image, 400), generator(9))
+    changed = augmentation(name, stage)(repeated(image, 400), generator(9))
     lower, upper = changed[:, :, 4:].mean(dim=(1, 2, 3)), changed[:, :, :4].mean(dim=(1, 2, 3))
     factors = (upper - lower) / ((upper + lower) / 2) / 0.2
     assert 0.599 < factors.min() < 0.62
     assert 1.38 < factors.max() < 1.401
 
 
-@pytest.mark.parametrize(("name", "phase"), JITTERED)
-def test_saturation(name, phase):
+@pytest.mark.parametrize(("name", "stage"), JITTERED)
+def test_saturation(name, stage):
     """Of an even colour, contrast and saturation each change the distance from grey."""
     image = torch.tensor([0.5, 0.45, 0.45])[:, None, None].expand(3, 8, 8)
-    changed = augmentation(name, phase)(repeated(image, 400), generator(10))[:, :, 0, 0]
+    changed = augmentation(name, stage)(repeated(image, 400), generator(10))[:, :, 0, 0]
     weights = torch.tensor([0.299, 0.587, 0.114])
     distances = (changed[:, 0] - changed[:, 1]) / (changed @ weights)
     factors = distances / (0.05 / (image[:, 0, 0] @ weights))
