@@ -167,7 +167,10 @@ def _fit_family(samples, family: str, resource: str) -> dict[str, dict[str, floa
 def _fit_component(
     rows: list[tuple[dict[str, float], int, int]], used: tuple[str, ...]
 ) -> dict[str, float]:
-    """Coefficients that are not negative, with the least error relative to the accelerators."""
+    """Coefficients that are not negative, with the least error relative to the accelerators.
+
+    Features that were there and cost nothing have 0; those that no accelerator has are left out.
+    """
     names = [name for name in used if any(sizes.get(name) for sizes, _, _ in rows)]
     sizes = np.array([[mine.get(name, 0.0) for name in names] for mine, _, _ in rows])
     weight = np.array([1 / whole for _, _, whole in rows])
@@ -176,7 +179,7 @@ def _fit_component(
     system = np.vstack([sizes / scale * weight[:, None], RIDGE * np.eye(len(names))])
     found, _ = nnls(system * 1e4, np.concatenate([counts * weight, np.zeros(len(names))]) * 1e4)
     pairs = zip(names, found / scale, strict=True)
-    return {name: round(float(value), 4) for name, value in pairs if value > 1e-6}
+    return {name: round(float(value), 4) for name, value in pairs}
 
 
 # ------------------------------------------------------------------------------------------- errors

@@ -106,6 +106,7 @@ def _hardware(cost: hardware.HardwareCost) -> dict[str, Any]:
             "has": cost.device.has(),
         },
         "calibrated": resources.calibrated,
+        "unmeasured": list(resources.unmeasured),
         "components": {name: asdict(count) for name, count in resources.components.items()},
         "total": asdict(resources.total),
         "needs": resources.needs(),

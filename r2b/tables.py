@@ -34,6 +34,8 @@ def hardware_table(report: Report) -> Table:
     """Estimated resources, one row per component."""
     found = report["hardware"]
     device, doubt = found["device"], "" if found["calibrated"] else ", not calibrated"
+    if found["unmeasured"]:
+        doubt += f" (LUT and FF lack {', '.join(found['unmeasured'])})"
     table = Table(title=f"{report['name']}: resources, estimated{doubt}", box=box.SIMPLE)
     table.add_column("component", no_wrap=True)
     for heading in RESOURCES.values():

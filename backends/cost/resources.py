@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from r2b.backends.cost.features import COMPONENTS, features
+from r2b.backends.cost.features import COMPONENTS, USED, Features, features
 from r2b.backends.cost.mapping import dsp_blocks, map_memory
 from r2b.backends.cost.memories import memories, products
 from r2b.hw.devices import device
@@ -69,13 +69,17 @@ class Resources:
     ----------
     family : str
     calibrated : bool
-        False: the coefficients are those of another family.
+        False: the coefficients are those of another family, or something here was never measured.
+    unmeasured : tuple of str
+        Features, as ``component: feature``, that no accelerator of the calibration has; their LUTs
+        and flip-flops are missing here.
     components : dict of str to Count
         In the order of :data:`r2b.backends.cost.features.COMPONENTS`.
     """
 
     family: str
     calibrated: bool
+    unmeasured: tuple[str, ...]
     components: dict[str, Count]
 
     @property
@@ -116,7 +120,8 @@ def estimate_params(params: CoreParams, family: str) -> Resources:
     """Resources of a core with these parameters."""
     table = coefficients()["families"][CALIBRATED[family]]
     found = {name: Count() for name in COMPONENTS}
-    for component, sizes in features(params, family).items():
+    needed = features(params, family)
+    for component, sizes in needed.items():
         lut, ff = (
             sum(table[resource].get(shared_name(component), {}).get(name, 0.0) * size
                 for name, size in sizes.items())
@@ -129,7 +134,23 @@ def estimate_params(params: CoreParams, family: str) -> Resources:
     for product in products(params):
         found[product.component] += Count(dsp=dsp_blocks(product, family))
     used = {name: count for name, count in found.items() if count != Count()}
-    return Resources(family, CALIBRATED[family] == family, used)
+    unmeasured = _unmeasured(needed, table)
+    return Resources(family, CALIBRATED[family] == family and not unmeasured, unmeasured, used)
+
+
+def _unmeasured(needed: dict[str, Features], table: dict[str, Any]) -> tuple[str, ...]:
+    """Features in use for which there is no coefficient, not even 0."""
+    return tuple(
+        sorted(
+            {
+                f"{component}: {feature}"
+                for resource, parts in USED.items()
+                for component, sizes in needed.items()
+                for feature in parts[shared_name(component)]
+                if sizes.get(feature) and feature not in table[resource][shared_name(component)]
+            }
+        )
+    )
 
 
 __all__ = ["Count", "Resources", "coefficients", "estimate", "estimate_params", "shared_name"]

@@ -146,6 +146,8 @@ def plain_text(value: Any, name: str = "") -> str:
             return f"{value:,}"
         case float():
             return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        case [str(), *_]:
+            return ", ".join(value)
         case list():
             return "×".join(map(plain_text, value)) or text.DASH
         case _:

@@ -13,6 +13,7 @@ from tests.page.support import report_of
 HARDWARE = {
     "device": {"name": "xc7z020", "family": "xc7", "has": {"LUT": 100, "DSP": 20}},
     "calibrated": False,
+    "unmeasured": ["weights: stream", "maps: muxes"],
     "components": {"array": {"lut": 40, "dsp": 0}, "epilogue": {"lut": 10, "dsp": 30}},
     "total": {"lut": 50, "dsp": 30},
     "needs": {"LUT": 50, "DSP": 30},
@@ -81,6 +82,7 @@ def test_sections_show_what_there_is():
     assert [cell.text for cell in components.total.cells] == ["total", "50", "30"]
     assert dict(hardware.facts) == {
         "device, name": "xc7z020", "device, family": "xc7", "calibrated": "no",
+        "unmeasured": "weights: stream, maps: muxes",
         "frames per second": "1,234", "bytes per frame, image": "768",
         "bytes per frame, weights": "0",
     }  # fmt: skip
