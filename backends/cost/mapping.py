@@ -261,6 +261,8 @@ def dsp_blocks(product: Product, family: str) -> int:
     """DSP blocks of all multipliers of a Product."""
     rule = DSP_RULES[family]
     a, b = product.a_width, product.b_width
+    if min(a, b) < rule.least:
+        return 0  # judged before a sign is put in front
     if rule.signed_only and not product.signed:
         a, b = a + 1, b + 1
     return product.count * _blocks(max(a, b), min(a, b), product.y_width, rule)

@@ -172,6 +172,10 @@ def products(params: CoreParams) -> list[Product]:
         width = part.operand_width
         found.append(Product("epilogue", f"round_{part.index}", width, MULTIPLIER_BITS,
                              width + MULTIPLIER_BITS, part.lanes))  # fmt: skip
+    if any(part.multiply for part in params.epilogue.rounds):
+        # the place of a pixel's factor; yosys shares it among the rounds (opt_share)
+        rows, cols = (params.stages.layout[name].width for name in ("rows", "cols"))
+        found.append(Product("epilogue", "row x cols", rows, cols, rows + cols, signed=False))
     return [*found, *_vector_products(params)]
 
 
