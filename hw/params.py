@@ -9,10 +9,15 @@ from r2b.hw import rounds, sinks, stem, vector, weights
 from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.memo import remember
 from r2b.hw.rounds import signed_width
 from r2b.hw.sinks import SinkParams
 from r2b.hw.stem import FrameParams
 from r2b.hw.vector_tables import vector_tables
+
+
+FEW = 2
+"""Contents of weight memories that are kept: a large network's takes tens of megabytes."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class CoreParams:
 
 def core_params(geometry: ProgramGeometry) -> CoreParams:
     """Parameters of every component for a network."""
+    return remember(geometry, "core", None, lambda: _core_params(geometry))
+
+
+def _core_params(geometry: ProgramGeometry) -> CoreParams:
     plan = geometry.plan
     stages = tables.Table(tables.stage_rows(geometry))
     taps = tables.Table(tables.tap_rows(geometry)[0])
@@ -53,9 +62,14 @@ def core_params(geometry: ProgramGeometry) -> CoreParams:
     sink = SinkParams(
         plan.lanes, plan.act_bits, vectors.sum_width, plan.p_in // plan.lanes,
         max(1, (fm_words - 1).bit_length()), max(1, (sm_words - 1).bit_length()),
-        max(conv.all_groups for conv in geometry.convs), sinks.threshold_rows(geometry),
+        max(conv.all_groups for conv in geometry.convs), remember(
+            geometry.program, "thresholds", plan.lanes, lambda: sinks.threshold_rows(geometry)
+        ),
     )  # fmt: skip
-    lanes = rounds.epilogue_params(geometry, acc)
+    lanes = remember(
+        geometry.program, "epilogue", (plan.lanes, acc),
+        lambda: rounds.epilogue_params(geometry, acc),
+    )  # fmt: skip
     engines = {}
     for binary in (True, False):
         convs = geometry.engine(binary)
@@ -116,7 +130,9 @@ def _vector_params(geometry: ProgramGeometry) -> vector.VectorParams:
         channels=max(len(mean.multiplier) for mean in means),
         hidden=max([1, *(len(gate.hidden.weight) for gate in gates)]),
         outputs=max(outputs),
-        tables=vector_tables(program, plan.gate_macs),
+        tables=remember(
+            program, "vector", plan.gate_macs, lambda: vector_tables(program, plan.gate_macs)
+        ),
     )
 
 
@@ -152,7 +168,14 @@ def _engine_params(
         hop=plan.hop,
     )
     chip = plan.weights == "chip"
-    words = tuple(w for conv in convs for w in conv.weight_words()) if chip else None
+    words = (
+        remember(
+            geometry.program, "words", (binary, array.lanes_in, array.lanes_out, array.word),
+            lambda: tuple(w for conv in convs for w in conv.weight_words()), FEW,
+        )
+        if chip
+        else None
+    )  # fmt: skip
     return EngineParams(
         array=array,
         descriptor=stages.layout,

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry, Tile
 from r2b.hw.issue import Issuer
+from r2b.hw.memo import remember
 from r2b.hw.params import CoreParams, core_params
 from r2b.hw.vector import MEAN_FLUSH, VectorParams
 from r2b.ir.program import Gate, Head
@@ -76,6 +77,10 @@ class StageCycles:
 
 def predict(geometry: ProgramGeometry) -> list[StageCycles]:
     """Active cycles of every stage of a frame and of the head, which comes last."""
+    return remember(geometry, "cycles", None, lambda: _predict(geometry))
+
+
+def _predict(geometry: ProgramGeometry) -> list[StageCycles]:
     params = core_params(geometry)
     stages: list[StageCycles] = []
     for number, conv in zip(geometry.numbers, geometry.convs, strict=True):
@@ -97,11 +102,17 @@ def conv_cycles(conv: ConvGeometry, params: CoreParams) -> StageCycles:
     """Active cycles of a pass of a stage."""
     engine = params.engines[conv.binary]
     gate = gate_ready(conv.stage.gate, params.vector) if conv.stage.gate else 0
-    return _run_stage(conv, engine, gate)
+    plan = conv.plan
+    key = (
+        conv.stage.name, conv.lanes_in, conv.lanes_out, plan.lanes, plan.tile_pixels,
+        engine.array.load_words, engine.turnaround, engine.settle, engine.flush, gate,
+        conv.pixel_outer,
+    )  # fmt: skip
+    return remember(conv.part, "cycles", key, lambda: _run_stage(conv, engine, gate))
 
 
 def _run_stage(conv: ConvGeometry, engine: EngineParams, gate: int) -> StageCycles:
-    loading = engine.array.load_words + Issuer.WORD_LATENCY
+    loading, turn = engine.array.load_words + Issuer.WORD_LATENCY, engine.turnaround + 1
     taken = START
     handed, pixels = -engine.turnaround, 0  # the issuer is idle from the start
     waiting = START + 1  # the drain looks for a full bank from here on
@@ -113,19 +124,21 @@ def _run_stage(conv: ConvGeometry, engine: EngineParams, gate: int) -> StageCycl
         opens = index == 0 or index - 1 in segments
         if conv.from_frame:
             events.append(Event(taken + 1, NEED_ROWS, _rows_needed(conv, tile)))
-        for step in conv.steps(tile):
-            offered = taken + 1
-            if step.new_tap:
-                offered += step.lookups + 1 + step.first_of_tile
-            taken = max(offered, handed + engine.turnaround + 1)
-            earliest = freed[0] if step.first_of_tile else 0
+        earliest, new_tile = freed[0], 1
+        for run in conv.runs(tile):
+            taken = max(taken + run.lookups + 2 + new_tile, handed + turn)
             handed = max(taken + loading, handed + pixels, earliest)
-            pixels = step.pixels
-            issued += pixels
-            if opens and step.first_of_tile:
+            if opens and new_tile:
                 events.append(Event(taken + 1, NEED_SEGMENT))
-            if index in segments and step.last_of_tile:
-                events.append(Event(taken + engine.array.load_words, CLOSE_SEGMENT))
+            earliest, new_tile, pixels = 0, 0, run.pixels
+            issued += conv.depth * pixels
+            if conv.depth > 1:  # a tap's other steps follow each other at one pace
+                pace = max(turn + loading, pixels)
+                handed += (conv.depth - 2) * pace
+                taken = handed + turn
+                handed += pace
+        if index in segments:
+            events.append(Event(taken + engine.array.load_words, CLOSE_SEGMENT))
         if conv.from_frame:
             events += _rows_returned(conv, ko, tile, handed + pixels)
         full = handed + pixels + engine.settle

@@ -57,8 +57,10 @@ WEIGHT_TABLES = {f"{name} words": name for name in ENGINE_NAMES.values()}
 LUT_INPUTS = {"ecp5": 4, "xc7": 6, "xcup": 6}
 
 
-def features(params: CoreParams, family: str) -> dict[str, Features]:
-    """Component -> feature -> size."""
+def features(
+    params: CoreParams, family: str, known: list[Memory] | None = None
+) -> dict[str, Features]:
+    """Component -> feature -> size; ``known``: the memories, where they were listed before."""
     found = {
         "weights": {"stream": float(params.geometry.plan.weights == "stream"), "one": 1.0},
         "epilogue": _epilogue(params),
@@ -75,7 +77,7 @@ def features(params: CoreParams, family: str) -> dict[str, Features]:
         name = ENGINE_NAMES[binary]
         found[f"{name} array"] = array_sizes(engine.array)
         found[f"{name} loops"] = _loops(params, engine)
-    for memory in memories(params):
+    for memory in known or memories(params):
         _add_memory(found[_home(memory)], memory, family)
     return {name: found[name] for name in COMPONENTS if name in found}
 

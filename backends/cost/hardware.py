@@ -193,7 +193,7 @@ def cost(program: Program, plan: Plan) -> HardwareCost:
         stages=stage_costs(geometry, params),
         frame=frames[-1],
         interval=frames[-1].last - frames[-2].last,
-        bytes_per_frame=_bytes(geometry),
+        bytes_per_frame=bytes_per_frame(geometry),
     )
 
 
@@ -230,18 +230,13 @@ def _stage(
         executed=ops.binary_executed + ops.real_executed - elsewhere,
         peak=first.lanes_in * first.lanes_out,
         weight_word=first.plan.weight_word if first.binary else first.plan.mac_weight_word,
-        loaded=sum(_steps(conv) * conv.load_words for conv in passes),
+        loaded=sum(conv.num_steps * conv.load_words for conv in passes),
     )
-
-
-def _steps(conv: ConvGeometry) -> int:
-    """Steps of a pass."""
-    return conv.tiles_out * sum(len(conv.steps(tile)) for tile in conv.pixel_tiles())
 
 
 def _loading(conv: ConvGeometry, engine: EngineParams) -> int:
     """Cycles that the steps of a pass need for their weights alone."""
-    return _steps(conv) * (conv.load_words + Issuer.WORD_LATENCY + engine.turnaround + 1)
+    return conv.num_steps * (conv.load_words + Issuer.WORD_LATENCY + engine.turnaround + 1)
 
 
 def _head(program: Program, plan: Plan, cycles: StageCycles) -> StageCost:
@@ -254,7 +249,8 @@ def _head(program: Program, plan: Plan, cycles: StageCycles) -> StageCost:
     )  # fmt: skip
 
 
-def _bytes(geometry: ProgramGeometry) -> Bytes:
+def bytes_per_frame(geometry: ProgramGeometry) -> Bytes:
+    """Bytes over the ports per frame."""
     program, plan = geometry.program, geometry.plan
     channels, rows, cols = program.input_shape
     words = stream_length(geometry) if plan.weights == "stream" else 0

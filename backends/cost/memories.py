@@ -15,6 +15,7 @@ from r2b.backends.cost.mapping import Memory, Product
 from r2b.hw.array import ArrayParams
 from r2b.hw.descriptor import Table
 from r2b.hw.engine import EngineParams
+from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
 from r2b.hw.params import CoreParams
 from r2b.hw.stem import PIXEL_BITS
@@ -56,9 +57,11 @@ def memories(params: CoreParams) -> list[Memory]:
         found.append(_table("weights", "segments", Table(segment_rows(params.geometry)),
                             registered=False))  # fmt: skip
     for binary, engine in params.engines.items():
-        found += _engine(engine, ENGINE_NAMES[binary])
-    found += [*_epilogue(params), *_sinks(params), *_maps(params), *_frame(params)]
-    found += [*_pool(params), *_vector(params)]
+        found += _engine(params, engine, ENGINE_NAMES[binary])
+    found += remember(params.epilogue, "memories", None, lambda: _epilogue(params))
+    found += [*_sinks(params), *_maps(params), *_frame(params), *_pool(params)]
+    vector = params.vector
+    found += remember(vector.tables, "memories", vector.lanes, lambda: _vector(params))
     classes = params.geometry.program.num_classes
     return [*found, Memory("shell", "fifo", LOGIT_BITS + 1, classes)]
 
@@ -69,11 +72,16 @@ def array_memories(array: ArrayParams, name: str) -> list[Memory]:
     return [bank] * (2 * array.lanes_out)
 
 
-def _engine(engine: EngineParams, name: str) -> list[Memory]:
+def _engine(params: CoreParams, engine: EngineParams, name: str) -> list[Memory]:
     banks = array_memories(engine.array, name)
     taps = _table(f"{name} loops", "taps", engine.taps, registered=False)
     if engine.words is not None:
-        words = _rom("weights", f"{name} words", engine.words)
+        content, array = engine.words, engine.array
+        key = (array.lanes_in, array.lanes_out, array.word)
+        words = remember(
+            params.geometry.program, f"{name} words", key,
+            lambda: _rom("weights", f"{name} words", content),
+        )  # fmt: skip
     else:
         bits = max(1, (engine.segment_words - 1).bit_length())
         words = Memory("weights", f"{name} words", engine.array.word, 2 << bits)
@@ -100,7 +108,11 @@ def _sinks(params: CoreParams) -> list[Memory]:
     p = params.sinks
     sums = Memory("sinks", "sums", p.lanes * p.sum_width, p.sum_depth, 2, registered=False,
                   shared=1)  # fmt: skip
-    return [_rom("sinks", "thresholds", p.thresholds), sums]
+    thresholds = remember(
+        params.geometry.program, "threshold memory", p.lanes,
+        lambda: _rom("sinks", "thresholds", p.thresholds),
+    )  # fmt: skip
+    return [thresholds, sums]
 
 
 def _maps(params: CoreParams) -> list[Memory]:

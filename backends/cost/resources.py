@@ -120,7 +120,8 @@ def estimate_params(params: CoreParams, family: str) -> Resources:
     """Resources of a core with these parameters."""
     table = coefficients()["families"][CALIBRATED[family]]
     found = {name: Count() for name in COMPONENTS}
-    needed = features(params, family)
+    all_memories = memories(params)
+    needed = features(params, family, all_memories)
     for component, sizes in needed.items():
         lut, ff = (
             sum(table[resource].get(shared_name(component), {}).get(name, 0.0) * size
@@ -128,7 +129,7 @@ def estimate_params(params: CoreParams, family: str) -> Resources:
             for resource in ("lut", "ff")
         )  # fmt: skip
         found[component] += Count(lut=round(lut), ff=round(ff))
-    for memory in memories(params):
+    for memory in all_memories:
         mapped = map_memory(memory, family)
         found[memory.component] += Count(ram18=mapped.ram18, lutram=mapped.lutram)
     for product in products(params):
