@@ -12,6 +12,8 @@ from here, so that there is one place where a stage's loops are defined::
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -266,6 +268,12 @@ class ConvGeometry:
                     yield Run(rows[ky] * cols[kx], tap, lookups)
                     lookups = 0
 
+    @property
+    def num_tiles(self) -> int:
+        """Pixel tiles times output-channel tiles."""
+        tiles = ceil_div(self.rows, self.tile_rows) * ceil_div(self.cols, self.tile_cols)
+        return tiles * self.tiles_out
+
     @cached_property
     def num_steps(self) -> int:
         """Steps of the pass."""
@@ -367,6 +375,12 @@ class ProgramGeometry:
         found = [text for conv in self.convs for text in unbuildable(conv, program, plan)]
         if found:
             raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
+
+    def with_gate_macs(self, gate_macs: int) -> ProgramGeometry:
+        """The same for a Plan with another vector unit, of which no loop or address depends."""
+        other = copy(self)
+        other.plan = replace(self.plan, gate_macs=gate_macs)
+        return other
 
     @property
     def stages(self) -> list[ConvGeometry]:

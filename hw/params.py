@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from r2b.hw import descriptor as tables
 from r2b.hw import rounds, sinks, stem, vector, weights
@@ -16,8 +16,9 @@ from r2b.hw.stem import FrameParams
 from r2b.hw.vector_tables import vector_tables
 
 
-FEW = 2
-"""Contents of weight memories that are kept: a large network's takes tens of megabytes."""
+FEW, MORE = 2, 32
+"""Contents of weight memories that are kept, binary and real: a large network's binary weights
+take tens of megabytes."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,25 @@ def _frame_params(geometry: ProgramGeometry) -> FrameParams:
     )  # fmt: skip
 
 
+def weight_words(geometry: ProgramGeometry, binary: bool) -> tuple[int, ...]:
+    """An engine's weights, all of the network."""
+    convs = geometry.engine(binary)
+    first = convs[0]
+    word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
+    kind, most = ("binary words", FEW) if binary else ("real words", MORE)
+    return remember(
+        geometry.program, kind, (first.lanes_in, first.lanes_out, word),
+        lambda: tuple(w for conv in convs for w in conv.weight_words()), most,
+    )  # fmt: skip
+
+
+def with_gate_macs(params: CoreParams, gate_macs: int) -> CoreParams:
+    """The same core with another vector unit: nothing else depends on its products per cycle."""
+    geometry = params.geometry.with_gate_macs(gate_macs)
+    found = replace(params, geometry=geometry, vector=_vector_params(geometry))
+    return remember(geometry, "core", None, lambda: found)
+
+
 def _engine_params(
     geometry, convs: list[ConvGeometry], stages, taps, width, pooled, latency
 ) -> EngineParams:
@@ -167,15 +187,7 @@ def _engine_params(
         load_words=convs[0].load_words,
         hop=plan.hop,
     )
-    chip = plan.weights == "chip"
-    words = (
-        remember(
-            geometry.program, "words", (binary, array.lanes_in, array.lanes_out, array.word),
-            lambda: tuple(w for conv in convs for w in conv.weight_words()), FEW,
-        )
-        if chip
-        else None
-    )  # fmt: skip
+    words = weight_words(geometry, binary) if plan.weights == "chip" else None
     return EngineParams(
         array=array,
         descriptor=stages.layout,

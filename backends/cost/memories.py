@@ -17,13 +17,16 @@ from r2b.hw.descriptor import Table
 from r2b.hw.engine import EngineParams
 from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
-from r2b.hw.params import CoreParams
+from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.params import CoreParams, weight_words
 from r2b.hw.stem import PIXEL_BITS
 from r2b.hw.weights import segment_rows
 from r2b.ir.arith import SIGMOID_BITS, gate_table
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
 
 ENGINE_NAMES = {True: "binary", False: "real"}
+KEPT = 4096
+"""Shapes of weight memories that are kept per Program."""
 ACC_BITS = 32
 """Of the vector unit."""
 
@@ -60,10 +63,19 @@ def memories(params: CoreParams) -> list[Memory]:
         found += _engine(params, engine, ENGINE_NAMES[binary])
     found += remember(params.epilogue, "memories", None, lambda: _epilogue(params))
     found += [*_sinks(params), *_maps(params), *_frame(params), *_pool(params)]
-    vector = params.vector
-    found += remember(vector.tables, "memories", vector.lanes, lambda: _vector(params))
+    found += vector_memories(params)
     classes = params.geometry.program.num_classes
     return [*found, Memory("shell", "fifo", LOGIT_BITS + 1, classes)]
+
+
+def word_memory(geometry: ProgramGeometry, binary: bool) -> Memory:
+    """An engine's weights on chip."""
+    first, name = geometry.engine(binary)[0], f"{ENGINE_NAMES[binary]} words"
+    word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
+    return remember(
+        geometry.program, f"memory of {name}", (first.lanes_in, first.lanes_out, word),
+        lambda: _rom("weights", name, weight_words(geometry, binary)), KEPT,
+    )  # fmt: skip
 
 
 def array_memories(array: ArrayParams, name: str) -> list[Memory]:
@@ -76,12 +88,7 @@ def _engine(params: CoreParams, engine: EngineParams, name: str) -> list[Memory]
     banks = array_memories(engine.array, name)
     taps = _table(f"{name} loops", "taps", engine.taps, registered=False)
     if engine.words is not None:
-        content, array = engine.words, engine.array
-        key = (array.lanes_in, array.lanes_out, array.word)
-        words = remember(
-            params.geometry.program, f"{name} words", key,
-            lambda: _rom("weights", f"{name} words", content),
-        )  # fmt: skip
+        words = word_memory(params.geometry, engine.array.binary)
     else:
         bits = max(1, (engine.segment_words - 1).bit_length())
         words = Memory("weights", f"{name} words", engine.array.word, 2 << bits)
@@ -148,6 +155,12 @@ def has_gates(params: CoreParams) -> bool:
     return any(stage.gate is not None for stage in params.geometry.program.stages)
 
 
+def vector_memories(params: CoreParams) -> list[Memory]:
+    """Memories of the vector unit."""
+    vector = params.vector
+    return remember(vector.tables, "memories", vector.lanes, lambda: _vector(params))
+
+
 def _vector(params: CoreParams) -> list[Memory]:
     p = params.vector
     tables, word = p.tables, p.macs * VECTOR_BITS
@@ -188,7 +201,7 @@ def products(params: CoreParams) -> list[Product]:
         # the place of a pixel's factor; yosys shares it among the rounds (opt_share)
         rows, cols = (params.stages.layout[name].width for name in ("rows", "cols"))
         found.append(Product("epilogue", "row x cols", rows, cols, rows + cols, signed=False))
-    return [*found, *_vector_products(params)]
+    return [*found, *vector_products(params)]
 
 
 def _array(array: ArrayParams) -> Product:
@@ -208,8 +221,10 @@ def _addresses(params: CoreParams, engine: EngineParams, name: str) -> list[Prod
     ]
 
 
-def _vector_products(params: CoreParams) -> list[Product]:
-    """The product behind the layers is there without gates, too; the head's are zeros."""
+def vector_products(params: CoreParams) -> list[Product]:
+    """Multipliers of the vector unit.
+
+    The product behind the layers is there without gates, too; the head's are zeros."""
     p, tables = params.vector, params.vector.tables
     mean = p.value_width + MEAN_FRACTION + 1
     found = [
