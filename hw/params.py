@@ -15,7 +15,6 @@ from r2b.hw.sinks import SinkParams
 from r2b.hw.stem import FrameParams
 from r2b.hw.vector_tables import vector_tables
 
-
 FEW, MORE = 2, 32
 """Contents of weight memories that are kept, binary and real: a large network's binary weights
 take tens of megabytes."""

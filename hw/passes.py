@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from r2b.hw.memo import remember
-
 from r2b.ir.program import (
     BinaryConv,
     Concat,

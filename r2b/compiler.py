@@ -31,7 +31,7 @@ from r2b.frontend.loading import Loaded, Request
 from r2b.frontend.loading_factory import parse_arguments
 from r2b.hw.devices import device
 from r2b.hw.plan import Plan
-from r2b.ir.errors import CalibrationError, UnsupportedOpError, UserError
+from r2b.ir.errors import CalibrationError, PlanError, UnsupportedOpError, UserError
 from r2b.ir.explain import explain
 from r2b.ir.graph import Graph
 from r2b.ir.passes.canonicalize import canonicalize

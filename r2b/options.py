@@ -148,9 +148,7 @@ def check_options(options: Options) -> Target:
     _check_plan(options)
     if options.parallelism is not None:
         parse_parallelism(options.parallelism)
-    clock = options.clock_mhz
-    if clock is not None and not (math.isfinite(clock) and clock > 0):
-        raise PlanError(f"the clock must be a positive number of MHz, not {clock}")
+    check_positive("the clock must be a positive number of MHz", options.clock_mhz)
     if options.verify < 0:
         raise CalibrationError(f"--verify takes 1 frame or more, not {options.verify}")
     if options.seed < 0:
@@ -173,13 +171,15 @@ def _check_plan(options: Options) -> None:
             raise PlanError(f"--plan says all that --{option} says; give one of them")
         if not isinstance(options.plan, Plan | Path | str):
             raise PlanError(f"plan must be a Plan or a file, not {options.plan!r:.60}")
-    rate = options.target_fps
-    if rate is None:
-        return
-    if options.parallelism is not None:
+    if options.target_fps is not None and options.parallelism is not None:
         raise PlanError("--target-fps chooses the parallelism; leave --parallelism away")
-    if not (math.isfinite(rate) and rate > 0):
-        raise PlanError(f"--target-fps must be a positive number, not {rate}")
+    check_positive("--target-fps must be a positive number", options.target_fps)
+
+
+def check_positive(rule: str, value: float | None) -> None:
+    """PlanError that tells the rule, unless a value is positive and finite, or not given."""
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise PlanError(f"{rule}, not {value}")
 
 
 def _check_signs(options: Options) -> None:

@@ -15,9 +15,9 @@ from r2b.backends.cost.mapping import Memory, Product
 from r2b.hw.array import ArrayParams
 from r2b.hw.descriptor import Table
 from r2b.hw.engine import EngineParams
+from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
-from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.params import CoreParams, weight_words
 from r2b.hw.stem import PIXEL_BITS
 from r2b.hw.weights import segment_rows

@@ -20,6 +20,7 @@ from r2b.ir.errors import ToolError, UserError
 from r2b.ir.program import Program
 
 LOCAL = "local"
+NO_DASHBOARD: Any = None
 TIMEOUT = "10s"
 """How long is waited for a scheduler and for a first worker."""
 LOST = 5
@@ -165,19 +166,19 @@ def cluster(scheduler: str, workers: int, program: Program) -> Iterator[Cluster]
 
 @contextlib.contextmanager
 def _client(scheduler: str, workers: int) -> Iterator[Any]:
-    import dask
+    from dask import config
     from distributed import Client, LocalCluster
 
     # the user gets our one message in place of a log of retries and lost connections
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     settings = {"distributed.scheduler.allowed-failures": LOST}
-    with dask.config.set(settings), contextlib.ExitStack() as stack:
+    with config.set(settings), contextlib.ExitStack() as stack:
         address: Any = scheduler
         if scheduler == LOCAL:
             address = stack.enter_context(
                 LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True,
-                    dashboard_address=None, silence_logs=logging.CRITICAL,
+                    dashboard_address=NO_DASHBOARD, silence_logs=logging.CRITICAL,
                 )
             )  # fmt: skip
         try:
@@ -204,7 +205,8 @@ def _check_workers(client: Any, scheduler: str) -> None:
     except Exception as error:
         brief = " ".join(f"{type(error).__name__}: {error}".split())
         raise ToolError(
-            f"a worker of {scheduler} cannot run r2b ({brief:.120}); install r2b {__version__} there"
+            f"a worker of {scheduler} cannot run r2b ({brief:.120}); install r2b {__version__} "
+            "there"
         ) from None
     other = {name: found for name, found in versions.items() if found != __version__}
     if other:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from r2b.backends.cost.mapping import Memory, Product, dsp_blocks, map_memory
 from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, word_memory
 from r2b.backends.cost.resources import Count, Resources, estimate_params, logic, with_vector
 from r2b.backends.fpga.planner import SHARES, Misfit
-from r2b.explore.space import Point, extent_of, unfit
+from r2b.explore.space import Point, extent_of, indivisible
 from r2b.hw.array import ArrayParams
 from r2b.hw.devices import DEVICES, Device
 from r2b.hw.flow import FrameCycles, predict_frames
@@ -33,7 +33,8 @@ from r2b.hw.stem import PIXEL_BITS
 from r2b.ir.errors import PlanError
 from r2b.ir.program import Program
 
-HOP = next(field.default for field in fields(Plan) if field.name == "hop")
+HOP = Plan.hop
+"""Of every Plan of the space: the default."""
 FIRST_DEVICE = next(iter(DEVICES))
 Row = dict[str, Any]
 FITS, TOO_LARGE, FAILED = "fits", "too large", "failed"
@@ -79,16 +80,11 @@ def evaluate(program: Program, points: Sequence[Point], goals: Sequence[Goal]) -
     excluded: Counter[str] = Counter()
     for point in points:
         try:
-            reason = unfit(point, evaluator.extent)
-            if reason is None:
-                rows += evaluator.rows(point)
+            rows += evaluator.rows(point)
         except PlanError as error:
-            reason = reason_of(error)
+            excluded[reason_of(error)] += 1
         except Exception as error:
             rows += [_failed(point, goal, error) for goal in goals]
-            continue
-        if reason is not None:
-            excluded[reason] += 1
     return Outcome(rows, dict(excluded))
 
 
@@ -119,7 +115,6 @@ class Evaluator:
 
     def __init__(self, program: Program, goals: Sequence[Goal]) -> None:
         self.program, self.goals = program, goals
-        self.extent = extent_of(program)
         self.families = sorted({goal.device.family for goal in goals})
         self._key: Point | None = None
         self._core: CoreParams | None = None
@@ -133,6 +128,8 @@ class Evaluator:
         PlanError
             The point is illegal.
         """
+        if (problem := indivisible(point)) is not None:
+            raise PlanError(problem)
         rows = [_row(point, goal) for goal in self.goals]
         least = {family: least_needs(self.program, point, family) for family in self.families}
         bounded = [least_fit(least[goal.device.family], goal.device) for goal in self.goals]

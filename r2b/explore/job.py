@@ -25,9 +25,9 @@ from r2b.frontend.loading import Request
 from r2b.hw.devices import device
 from r2b.hw.support import check_supported
 from r2b.ir import serialize
-from r2b.ir.errors import CheckpointError, PlanError, UserError
+from r2b.ir.errors import CheckpointError, UserError
 from r2b.ir.program import Program
-from r2b.options import Options
+from r2b.options import Options, check_positive
 
 PLANS, FRONT, PLAN, PAGE = "plans.csv", "pareto.csv", "plan.json", "explore.html"
 QUANTIZATION = (
@@ -90,8 +90,8 @@ class Order:
             device(name)
         if len(set(self.devices)) < len(self.devices):
             raise UserError("a --device is named twice")
-        if self.target_fps is not None and not 0 < self.target_fps < float("inf"):
-            raise PlanError(f"--target-fps must be a positive number, not {self.target_fps}")
+        check_positive("--target-fps must be a positive number", self.target_fps)
+        check_positive("the clock must be a positive number of MHz", self.clock_mhz)
         if self.synth < 0:
             raise UserError(f"--synth must be 0 or more, not {self.synth}")
         check_scheduler(self.scheduler, self.workers)

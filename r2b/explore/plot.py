@@ -98,9 +98,9 @@ def _figure(
         updatemenus=[{"buttons": buttons, "x": 1.0, "y": 1.12, "xanchor": "right"}],
     )  # fmt: skip
     drawn = "Every figure is analytic: the cost model, not synthesis."
-    return figure, drawn + (
-        f" {left:,} Plans that fit are not drawn; plans.csv has all." * bool(left)
-    )
+    if left:
+        drawn += f" {left:,} Plans that fit are not drawn; plans.csv has all."
+    return figure, drawn
 
 
 def thinned(rows: Sequence[Row]) -> list[Row]:

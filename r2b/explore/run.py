@@ -103,7 +103,7 @@ def work_of(program: Program, axes: Axes, goals: Sequence[Goal]) -> Work:
     extent, excluded = extent_of(program), Counter[str]()
     kept: list[Point] = []
     for point in points(axes):
-        reason = unfit(point, extent)
+        reason = unfit(point, extent, axes)
         if reason is None:
             kept.append(point)
         else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int | None) -> Sheet:
-    """A Pareto front: all of it, or ``most`` rows spread over it and the chosen one."""
+    """A Pareto front: all of it, or ``most`` rows spread over it and the chosen one, starred."""
     rows = list(front)
     if most is not None and len(rows) > most:
         wanted = {index * (len(rows) - 1) // (most - 1) for index in range(most)}
@@ -21,8 +21,8 @@ def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int
     left = len(front) - len(rows)
     more = f"; {left:,} more in pareto.csv, or with -v" if left else ""
     columns = (
-        "", "XNOR", "MACs", "lanes", "T", "gate", "weights", "frames/s", "LUT", "RAM18", "DSP",
-        "MB/s", "fullest", "bound by",
+        "XNOR", "MACs", "lanes", "T", "weights", "frames/s", "LUT", "RAM18", "DSP", "MB/s",
+        "fullest", "bound by",
     )  # fmt: skip
     return Sheet(
         f"{device} at {front[0]['clock_mhz']:g} MHz: Pareto front of {len(front):,} Plans, "
@@ -34,9 +34,8 @@ def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int
 
 def _cells(row: Row, chosen: bool) -> tuple[Cell, ...]:
     return (
-        "*" if chosen else "",
-        f"{row['p_in']}x{row['p_out']}", row["lanes"] * row["mac_out"], row["lanes"],
-        row["tile_pixels"], row["gate_macs"], f"{row['weights']} {row['bus']}",
+        f"{'* ' if chosen else ''}{row['p_in']}x{row['p_out']}", row["lanes"] * row["mac_out"], row["lanes"],
+        row["tile_pixels"], f"{row['weights']} {row['bus']}",
         f"{row['fps']:,.1f}", row["LUT"], row["RAM18"], row["DSP"],
         f"{row['bandwidth'] / 1e6:,.1f}", f"{row['fullest']} {row['share']:.0%}", row["binds"],
     )  # fmt: skip

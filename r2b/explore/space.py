@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from r2b.backends.fpga.planner import make_plan
+from r2b.hw.loops import ceil_div
 from r2b.hw.memo import remember
 from r2b.hw.passes import passes_of, runs_of
 from r2b.hw.plan import WEIGHT_SOURCES, Plan
@@ -147,7 +148,7 @@ def _value(name: str, text: str) -> Value:
     return int(text)
 
 
-# ------------------------------------------------------------------------------ not worth evaluating
+# ---------------------------------------------------------------------- not worth evaluating
 
 
 @dataclass(frozen=True)
@@ -189,21 +190,31 @@ def _extent_of(program: Program) -> Extent:
     )
 
 
-def unfit(point: Point, extent: Extent) -> str | None:
+def indivisible(point: Point) -> str | None:
+    """The side of the array that the lanes do not divide, if there is one."""
+    sides = (name for name in ("p_in", "p_out") if getattr(point, name) % point.lanes)
+    return next((f"lanes do not divide {name}" for name in sides), None)
+
+
+def unfit(point: Point, extent: Extent, axes: Axes) -> str | None:
     """Why a point is left out before a Plan is made of it, if it is.
 
-    The lanes must divide the array; and where half of something would do as well, the point can
-    only be larger, never faster.
+    The lanes must divide the array; and where a smaller value of an axis keeps every stage as busy,
+    the point can only be larger, never faster.
     """
-    binary = point.p_in * point.p_out
-    real = point.lanes * point.mac_out * extent.weight_bits
-    for name in ("p_in", "p_out"):
-        if getattr(point, name) % point.lanes:
-            return f"lanes do not divide {name}"
+    load = max(point.p_in * point.p_out, point.lanes * point.mac_out * extent.weight_bits)
     cases = (
-        (point.p_in, extent.binary_in, "p_in is twice the channels of every binary stage"),
-        (point.p_out, extent.binary_out, "p_out is twice the channels of every binary stage"),
-        (point.mac_out, extent.real_out, "the MAC array is twice the channels of every stage"),
-        (point.bus, max(binary, real), "half the bus loads every array in one cycle"),
+        ("p_in", extent.binary_in, "a smaller p_in holds the channels of every binary stage"),
+        ("p_out", extent.binary_out, "a smaller p_out holds the channels of every binary stage"),
+        ("mac_tiles", ceil_div(extent.real_out, point.lanes),
+         "fewer mac_tiles hold the channels of every real stage"),
+        ("bus", load, "a narrower bus loads every array in one cycle"),
+    )  # fmt: skip
+    return indivisible(point) or next(
+        (text for name, enough, text in cases if _less_will_do(point, name, enough, axes)), None
     )
-    return next((text for value, most, text in cases if value // 2 >= most), None)
+
+
+def _less_will_do(point: Point, name: str, enough: int, axes: Axes) -> bool:
+    """Whether the axis has a smaller value than the point's that is enough."""
+    return any(enough <= int(value) < getattr(point, name) for value in axes[name])
