@@ -95,6 +95,7 @@ class Order:
         if self.synth < 0:
             raise UserError(f"--synth must be 0 or more, not {self.synth}")
         check_scheduler(self.scheduler, self.workers)
+        plot.require_plotly()
         if self.scheduler != LOCAL or self.num_workers > 1:
             require_dask()
         Store(self.output).check(self.resume)

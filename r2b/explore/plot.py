@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from r2b.explore.evaluate import Row
 from r2b.explore.front import describe
+from r2b.ir.errors import UserError
 
 MOST_DOTS = 2000
 """Plans per device that are drawn besides its front; more make a page slow."""
@@ -24,6 +26,21 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
 """The browser refuses every request."""
+
+
+def require_plotly() -> None:
+    """Refuse to begin without the package that draws.
+
+    Raises
+    ------
+    UserError
+        It is not installed.
+    """
+    if find_spec("plotly") is None:
+        raise UserError(
+            "exploring needs plotly, which is not installed; install it with: pip install "
+            "'r2b[explore]'"
+        )
 
 
 def page(

@@ -34,7 +34,8 @@ def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int
 
 def _cells(row: Row, chosen: bool) -> tuple[Cell, ...]:
     return (
-        f"{'* ' if chosen else ''}{row['p_in']}x{row['p_out']}", row["lanes"] * row["mac_out"], row["lanes"],
+        f"{'* ' if chosen else ''}{row['p_in']}x{row['p_out']}",
+        row["lanes"] * row["mac_out"], row["lanes"],
         row["tile_pixels"], f"{row['weights']} {row['bus']}",
         f"{row['fps']:,.1f}", row["LUT"], row["RAM18"], row["DSP"],
         f"{row['bandwidth'] / 1e6:,.1f}", f"{row['fullest']} {row['share']:.0%}", row["binds"],

@@ -12,7 +12,7 @@ import pytest
 
 from r2b import cli_compile, cli_explore
 from r2b.backends.cost.hardware import cost
-from r2b.explore import cluster, job
+from r2b.explore import cluster, job, plot
 from r2b.explore.evaluate import COLUMNS, FAILED, FITS, RESOURCES, Evaluator
 from r2b.explore.front import OBJECTIVES, pareto
 from r2b.explore.space import AXES
@@ -97,7 +97,7 @@ def test_a_second_run_gives_the_same_bytes(explored, model, tmp_path):
     assert contents(tmp_path / "again") == contents(explored)
 
 
-# ----------------------------------------------------------------------------------- what is printed
+# ---------------------------------------------------------------------------------- what is printed
 
 
 def test_what_is_printed(model, tmp_path, capsys):
@@ -206,7 +206,7 @@ def test_nothing_fits(model, tmp_path, capsys):
     assert read(tmp_path / "out" / "pareto.csv") == []
 
 
-# ------------------------------------------------------------------------------------------ resuming
+# ----------------------------------------------------------------------------------------- resuming
 
 
 def test_a_run_that_is_stopped_goes_on(model, explored, tmp_path, monkeypatch, capsys):
@@ -266,7 +266,7 @@ BAD = [
     (["--device", "xc7z020", "--clock", "-5"], "the clock must be a positive number of MHz"),
     (["--device", "xc7z020", "--synth", "-1"], "--synth must be 0 or more, not -1"),
     (["--device", "xc7z020", "--workers", "0"], "--workers must be 1 or more, not 0"),
-    (["--device", "xc7z020", "--scheduler", "host:1"], "--scheduler takes local or tcp://HOST:PORT"),
+    (["--device", "xc7z020", "--scheduler", "host:1"], "--scheduler takes local or tcp://HOST"),
     (["--device", "xc7z020", "--scheduler", "tcp://h:1", "--workers", "2"],
      "a remote scheduler has its own workers; leave --workers away"),
     (["--device", "xc7z020", "--axis", "depth=1"], "--axis 'depth=1': the axes are "),
@@ -350,6 +350,13 @@ def test_without_dask(model, tmp_path, capsys, monkeypatch):
     assert run(model, tmp_path / "out", "--device", "xc7z020", "--workers", "2") == 2
     assert "pip install 'r2b[explore]', or do without" in flat(capsys.readouterr().err)
     assert run(model, tmp_path / "out", "--device", "xc7z020", *FEW, "-q") == 0
+
+
+def test_without_plotly(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plot, "find_spec", lambda name: None)
+    assert run(model, tmp_path / "out", "--device", "xc7z020", *FEW) == 2
+    assert "exploring needs plotly" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_worker_of_another_version(model, tmp_path):

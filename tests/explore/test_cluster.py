@@ -51,7 +51,8 @@ def scheduler(tmp_path) -> Iterator[str]:
     """A scheduler without workers, and its address."""
     file = tmp_path / "scheduler.json"
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1",
-               "--port", "0", "--no-dashboard", "--no-show", "--scheduler-file", str(file)]  # fmt: skip
+               "--port", "0", "--no-dashboard", "--no-show",
+               "--scheduler-file", str(file)]  # fmt: skip
     with process(*command, cwd=tmp_path) as started:
         wait_for(file.exists, started)
         yield json.loads(file.read_text())["address"]
