@@ -307,8 +307,34 @@ def program_maker(order: Order, reporter: Reporter) -> Callable[[], Program]:
                 f"{path} holds no {serialize.PROGRAM_FILE}; name a model file, or a folder that "
                 "r2b-compile wrote"
             )
+        check_compiled(order)
         return lambda: serialize.load(path)
     return lambda: lower_model(order, reporter)
+
+
+def check_compiled(order: Order) -> None:
+    """Refuse options that a Program which is there already would not follow.
+
+    Raises
+    ------
+    UserError
+        One is given.
+    """
+    usual = Options()
+    changed = [
+        name
+        for name in ("calibration", *QUANTIZATION)
+        if getattr(order.options, name) != getattr(usual, name)
+    ]
+    request = order.request
+    given = {"model": request.factory, "model_args": request.arguments,
+             "input_shape": order.input_shape}  # fmt: skip
+    changed += [name for name, value in given.items() if value is not None]
+    if changed:
+        option = changed[0].replace("calibration", "calibrate").replace("_", "-")
+        raise UserError(
+            f"{request.path} is compiled already; leave --{option} away, or name the model file"
+        )
 
 
 def lower_model(order: Order, reporter: Reporter) -> Program:

@@ -38,7 +38,7 @@ class Explored:
     fits : list of dict
         Rows that fit, in the order of the space.
     nearest : dict or None
-        Of the rows that are too large, the one with the least of its fullest resource.
+        Of the rows that are too large, the one that takes the smallest share of the device.
     counts : Counter
         Rows by status.
     """
@@ -54,7 +54,7 @@ class Explored:
         if row["status"] == FITS:
             self.fits.append(row)
         elif row["status"] == TOO_LARGE and (
-            self.nearest is None or row["share"] < self.nearest["share"]
+            self.nearest is None or _distance(row) < _distance(self.nearest)
         ):
             self.nearest = row
 
@@ -62,6 +62,11 @@ class Explored:
     def known(self) -> list[Row]:
         """Rows that a message needs."""
         return [*self.fits, *([] if self.nearest is None else [self.nearest])]
+
+
+def _distance(row: Row) -> tuple[bool, float]:
+    """How far a Plan is from fitting; behind all estimates those that are lower bounds."""
+    return row["LUT"] is None, row["share"]
 
 
 @dataclass(frozen=True)

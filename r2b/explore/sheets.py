@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from r2b.backends.cost.resources import CALIBRATED
 from r2b.explore.evaluate import FAILED, FITS, TOO_LARGE, Row
+from r2b.hw.devices import DEVICES
 from r2b.sheets import Cell, Sheet
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int
         wanted = {index * (len(rows) - 1) // (most - 1) for index in range(most)}
         rows = [row for index, row in enumerate(rows) if index in wanted or row is chosen]
     left = len(front) - len(rows)
+    family = DEVICES[device].family
+    doubt = "" if CALIBRATED[family] == family else ", LUTs not calibrated"
     more = f"; {left:,} more in pareto.csv, or with -v" if left else ""
     columns = (
         "XNOR", "MACs", "lanes", "T", "weights", "frames/s", "LUT", "RAM18", "DSP", "MB/s",
@@ -26,7 +30,7 @@ def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int
     )  # fmt: skip
     return Sheet(
         f"{device} at {front[0]['clock_mhz']:g} MHz: Pareto front of {len(front):,} Plans, "
-        f"analytic{more}",
+        f"analytic{doubt}{more}",
         columns,
         tuple(_cells(row, row is chosen) for row in rows),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -65,7 +66,8 @@ class Store:
             )
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise OutputError(f"{folder} exists and is no folder; choose another -o")
-        if not folder.exists() or not any(folder.iterdir()):
+        # a run that was killed at once leaves no more than a temporary file
+        if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
             return
         if not (folder / ASKED).is_file():
             raise OutputError(f"{folder} holds something else, no exploration; choose another -o")
@@ -83,15 +85,23 @@ class Store:
             Something else was asked before; it is named.
         """
         with self.writing():
-            self.state.mkdir(parents=True, exist_ok=True)
-            for left in (*self.folder.glob(".*.tmp"), *self.state.glob(".*.tmp")):
-                left.unlink(missing_ok=True)
+            self.folder.mkdir(exist_ok=True)
             if (self.folder / ASKED).exists():
                 self._compare(asked)
-                return
+            else:
+                put(self.folder / ASKED, json.dumps(asked, indent=2, sort_keys=True) + "\n")
+            self.state.mkdir(exist_ok=True)
+            self._remove_temporary()
             marker = {"made by": "r2b-explore", "version": __version__}
             put(self.folder / MARKER, json.dumps(marker) + "\n")
-            put(self.folder / ASKED, json.dumps(asked, indent=2, sort_keys=True) + "\n")
+
+    def _remove_temporary(self) -> None:
+        """Remove what a killed run left half written."""
+        for left in (*self.folder.glob(".*.tmp"), *self.state.glob(".*.tmp")):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
 
     def _compare(self, asked: Asked) -> None:
         before = self._read(self.folder / ASKED)
@@ -134,7 +144,7 @@ class Store:
             return serialize.load(self.state)
         program = make()
         with self.writing():
-            beside = self.state / f".{uuid.uuid4().hex}"
+            beside = self.state / f".{uuid.uuid4().hex}.tmp"
             serialize.save(program, beside)
             (beside / serialize.WEIGHTS_FILE).replace(self.state / serialize.WEIGHTS_FILE)
             (beside / serialize.PROGRAM_FILE).replace(self.state / serialize.PROGRAM_FILE)

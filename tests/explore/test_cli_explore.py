@@ -317,7 +317,6 @@ def test_a_folder_that_is_there(model, explored, tmp_path, capsys):
         (["--clock", "50"], "--clock"),
         (["--axis", "lanes=2"], "--axis lanes"),
         (["--device", "zu3eg"], "--device"),
-        (["--act-bits", "9"], "--act-bits"),
     ],
 )
 def test_another_question_is_refused_by_name(options, name, model, explored, capsys):
@@ -325,6 +324,31 @@ def test_another_question_is_refused_by_name(options, name, model, explored, cap
     assert run(model, explored, *SPACE, "--workers", "1", "--resume", *options) == 2
     assert f"was begun with another {name}: " in flat(capsys.readouterr().err)
     assert contents(explored) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--act-bits", "9"], "--act-bits"),
+        (["--calibrate", "random"], "--calibrate"),
+        (["--mean", "0.5"], "--mean"),
+        (["--model", "nets:make"], "--model"),
+        (["--input-shape", "3x8x8"], "--input-shape"),
+    ],
+)
+def test_options_that_a_compiled_program_does_not_follow(options, name, model, tmp_path, capsys):
+    given = ["--device", "xc7z020", *FEW, *options]
+    assert run(model, tmp_path / "out", *given) == 2
+    wanted = f"is compiled already; leave {name} away, or name the model file"
+    assert wanted in flat(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_width_is_refused_by_name(file, plans, capsys):
+    given = ["--device", "ecp5-85f", *FEW, "--resume", "--act-bits", "9"]
+    assert run(file, plans, *given) == 2
+    wanted = "was begun with another --act-bits: 12, now 9; give the same, or choose another -o"
+    assert wanted in flat(capsys.readouterr().err)
 
 
 def test_another_model_is_refused(model, explored, tmp_path, capsys):
@@ -408,10 +432,18 @@ def test_the_plan_goes_into_the_compiler(target, file, plans, tmp_path):
         assert report["hardware"]["fps"] == best
 
 
-def test_a_plan_of_another_network(file, explored, tmp_path, capsys):
-    options = ["--plan", str(explored / "plan.json"), "--target", "cost", "-q"]
-    assert cli_compile.main([str(file), *options]) == 2
-    assert "the Plan's memory map is not that of" in flat(capsys.readouterr().err)
+def test_a_plan_of_another_network(file, plans, explored, tmp_path, capsys):
+    """Of other widths, or with another memory map."""
+    moved = json.loads((plans / "plan.json").read_text())
+    moved["signs"] = {name: base + 1 for name, base in moved["signs"].items()}
+    (tmp_path / "moved.json").write_text(json.dumps(moved))
+    for path, message in (
+        (explored / "plan.json", "the Plan is for 16-bit tensors, the Program has 12"),
+        (tmp_path / "moved.json", "the Plan's memory map is not that of "),
+    ):
+        options = ["--plan", str(path), "--target", "cost", "-q"]
+        assert cli_compile.main([str(file), *options]) == 2
+        assert flat(capsys.readouterr().err).startswith(f"error: {message}")
 
 
 @pytest.mark.parametrize(
