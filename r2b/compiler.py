@@ -38,7 +38,7 @@ from r2b.ir.passes.canonicalize import canonicalize
 from r2b.ir.program import Program
 from r2b.ir.quantize import CalibrationReport, quantize
 from r2b.ir.written import Written, as_written
-from r2b.options import Options, check_options, make_options
+from r2b.options import Options, check_options, make_options, read_plan
 from r2b.output import output_folder
 from r2b.page.render import write_page
 from r2b.reference import Reference
@@ -429,7 +429,7 @@ def given_plan(program: Program, given: Plan | Path | str) -> Plan:
     PlanError
         It cannot be read, or it is not one for this Program.
     """
-    plan = given if isinstance(given, Plan) else _read_plan(Path(given))
+    plan = given if isinstance(given, Plan) else read_plan(Path(given))
     device(plan.device)
     if with_memory_map(program, plan) != plan:
         raise PlanError(
@@ -437,14 +437,6 @@ def given_plan(program: Program, given: Plan | Path | str) -> Plan:
             "network, or changed by hand; make one with r2b-explore or r2b-compile"
         )
     return plan
-
-
-def _read_plan(path: Path) -> Plan:
-    try:
-        return Plan.read(path)
-    except (OSError, UnicodeDecodeError) as error:
-        brief = getattr(error, "strerror", None) or error
-        raise PlanError(f"{path} cannot be read: {brief}; name the plan.json of a Plan") from error
 
 
 def emit(target: Target, source: Source, folder: Path, reporter: Reporter) -> None:

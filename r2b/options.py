@@ -171,9 +171,26 @@ def _check_plan(options: Options) -> None:
             raise PlanError(f"--plan says all that --{option} says; give one of them")
         if not isinstance(options.plan, Plan | Path | str):
             raise PlanError(f"plan must be a Plan or a file, not {options.plan!r:.60}")
+        if not isinstance(options.plan, Plan):
+            read_plan(Path(options.plan))
     if options.target_fps is not None and options.parallelism is not None:
         raise PlanError("--target-fps chooses the parallelism; leave --parallelism away")
     check_positive("--target-fps must be a positive number", options.target_fps)
+
+
+def read_plan(path: Path) -> Plan:
+    """The Plan in a file.
+
+    Raises
+    ------
+    PlanError
+        It cannot be read.
+    """
+    try:
+        return Plan.read(path)
+    except (OSError, UnicodeDecodeError) as error:
+        brief = getattr(error, "strerror", None) or error
+        raise PlanError(f"{path} cannot be read: {brief}; name the plan.json of a Plan") from error
 
 
 def check_positive(rule: str, value: float | None) -> None:
