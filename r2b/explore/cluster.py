@@ -6,6 +6,7 @@ they are done, nor on workers that are lost: their tasks are done again by other
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import pickle
@@ -86,9 +87,12 @@ class Dask:
             for number, item in enumerate(items)
         }
         for future in as_completed(list(numbers)):
-            if future.status == "error":
-                raise ToolError(_lost_task(future.exception()))
-            yield numbers.pop(future), future.result()
+            try:
+                # done, but lost with its worker, is done again: this waits for it
+                result = future.result()
+            except (Exception, asyncio.CancelledError) as error:  # no task raises by itself
+                raise ToolError(_lost_task(error)) from error
+            yield numbers.pop(future), result
 
 
 def _guarded(task: Callable[[Program, Any], Any], program: Program, item: Any) -> Any:

@@ -22,7 +22,7 @@ from r2b.explore.cluster import Cluster
 from r2b.explore.evaluate import Row, plan_of
 from r2b.explore.front import Objective
 from r2b.explore.store import Store
-from r2b.explore.yosys import command_of, require_yosys, synthesize, totals
+from r2b.explore.yosys import NETLIST, command_of, require_yosys, synthesize, totals
 from r2b.hw.devices import device
 from r2b.hw.plan import Plan
 from r2b.ir.errors import ToolError
@@ -154,7 +154,7 @@ def route(folder: Path, source: Path, plan: Plan) -> float:
     """
     (folder / "wrapper.v").write_text(wrapper(source.read_text(encoding="utf-8")))
     (folder / "wrap.ys").write_text(
-        f"read_json net.json\nread_verilog wrapper.v\nsynth_ecp5 -noflatten -top {WRAPPER}\n"
+        f"read_json {NETLIST}\nread_verilog wrapper.v\nhierarchy -top {WRAPPER}\nproc\n"
         "flatten\nopt_clean\nwrite_json wrapped.json\n"
     )
     _run([require_yosys(), "-s", "wrap.ys"], folder)
@@ -178,31 +178,44 @@ def _run(command: list[str], folder: Path) -> None:
         raise ToolError(f"not routed, {command[0]} fails: {errors[0]:.200}")
 
 
+FLIP_FLOP = """
+  TRELLIS_FF #(.GSR("AUTO"), .CEMUX("1"), .CLKMUX("CLK"), .LSRMUX("LSR"), .REGSET("RESET"))
+    {name}_{k} (.CLK(aclk), .LSR(1'b0), .CE(1'b1), .DI({name}_next[{k}]), .Q({name}[{k}]));"""
+CHOICE = """
+  LUT4 #(.INIT(16'hCACA))
+    choice_{k} (.A(shifted[{k}]), .B(outputs[{k}]), .C(load), .D(1'b0), .Z(held_next[{k}]));"""
+
+
 def wrapper(verilog: str) -> str:
-    """Verilog of the wrapper of a top level: inputs are shifted in, results shifted out."""
+    """Verilog of the wrapper of a top level, in ECP5's own cells: nothing is left to be mapped.
+
+    Inputs are shifted in. The last of their bits, one more than there are inputs, says whether the
+    results are taken or shifted out.
+    """
     start = verilog.index(f"module {TOPLEVEL}(")
     ports = PORT.findall(verilog[start : verilog.index("endmodule", start)])
-    fields = [(kind, name, int(top or 0) + 1) for kind, top, name in ports]
     lines, sizes = [], {"input": 0, "output": 0}
-    for kind, name, width in fields:
+    for kind, top, name in ports:
         if name in (CLOCK, RESET):
-            lines.append(f"    .{name}({name}),")
+            lines.append(f"    .{name}({name})")
             continue
-        at = sizes[kind]
-        lines.append(f"    .{name}({kind}s[{at + width - 1}:{at}]),")
+        at, width = sizes[kind], int(top or 0) + 1
+        lines.append(f"    .{name}({kind}s[{at + width - 1}:{at}])")
         sizes[kind] += width
-    connections = "\n".join(lines).rstrip(",")
+    connections = ",\n".join(lines)
+    num_in, num_out = sizes["input"], sizes["output"]
+    flip_flops = [FLIP_FLOP.format(name="inputs", k=k) for k in range(num_in + 1)]
+    flip_flops += [FLIP_FLOP.format(name="held", k=k) for k in range(num_out)]
+    choices = [CHOICE.format(k=k) for k in range(num_out)]
     return f"""module {WRAPPER}(input {CLOCK}, input {RESET}, input i, output o);
-  reg [{sizes["input"] - 1}:0] inputs;
-  wire [{sizes["output"] - 1}:0] outputs;
-  reg [{sizes["output"] - 1}:0] held;
-  reg [15:0] count;
-  assign o = held[0];
-  always @(posedge {CLOCK}) begin
-    inputs <= {{inputs, i}};
-    count <= count + 1;
-    held <= count == 0 ? outputs : held >> 1;
-  end
+  wire [{num_in}:0] inputs;
+  wire [{num_in}:0] inputs_next = {{inputs[{num_in - 1}:0], i}};
+  wire load = inputs[{num_in}];
+  wire [{num_out - 1}:0] outputs;
+  wire [{num_out - 1}:0] held;
+  wire [{num_out}:0] shifted = {{2'b00, held[{num_out - 1}:1]}};
+  wire [{num_out - 1}:0] held_next;
+  assign o = held[0];{"".join(flip_flops + choices)}
   {TOPLEVEL} top (
 {connections}
   );

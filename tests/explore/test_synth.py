@@ -144,14 +144,16 @@ def test_the_wrapper_connects_every_port(program, tmp_path):
     top = verilog[verilog.index("module r2b_top(") :]
     ports = re.findall(r"\w+", top[top.index("(") : top.index(");")])
     text = synth.wrapper(verilog)
-    connected = re.findall(r"\.(\w+)\((\w+)(?:\[(\d+):(\d+)\])?\)", text)
+    instance = text[text.index("  r2b_top top (") :]
+    connected = re.findall(r"\.(\w+)\((\w+)(?:\[(\d+):(\d+)\])?\)", instance)
     assert sorted(name for name, *_ in connected) == sorted(ports)
     for kind in ("input", "output"):
         spans = sorted((int(low), int(high)) for _, where, high, low in connected
                        if where == f"{kind}s")  # fmt: skip
         assert spans[0][0] == 0
         assert all(low == before + 1 for (_, before), (low, _) in pairwise(spans))
-        assert f"[{spans[-1][1]}:0] {kind}s;" in text
+        last = spans[-1][1] + (kind == "input")
+        assert f"wire [{last}:0] {kind}s;" in text
 
 
 if os.environ.get("R2B_SYNTHESIZE"):
