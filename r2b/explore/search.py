@@ -18,7 +18,7 @@ COARSE: Axes = full_axes() | {
     "bus": (64, 256), "lanes": (1, 4, 8), "mac_tiles": (1, 2, 4), "tile_pixels": (32, 64),
     "gate_macs": (4, 16),
 }  # fmt: skip
-"""Fewer values than ``r2b-explore`` tries: a twentieth of its Plans."""
+"""Fewer values than ``r2b-explore`` tries: a tenth of its Plans."""
 
 
 def smallest_plan(
