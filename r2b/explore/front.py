@@ -128,8 +128,3 @@ def describe(row: Row) -> str:
         f"{row['tile_pixels']}, weights {row['weights']} {row['bus']} bits, gate MACs "
         f"{row['gate_macs']}"
     )
-
-
-def require_reached(rows: Sequence[Row], device: str, target_fps: float | None) -> None:
-    """PlanError with the shortfall of a device."""
-    raise PlanError(shortfall(rows, device, target_fps))

@@ -18,6 +18,7 @@ from r2b.explore.evaluate import COLUMNS, FAILED, FITS, RESOURCES, Evaluator
 from r2b.explore.front import OBJECTIVES, pareto
 from r2b.explore.space import AXES
 from r2b.hw.plan import Plan
+from r2b.ir.errors import ToolError
 from r2b.train import checkpoint, zoo
 from tests.explore.conftest import COMMAND, DEVICES, SPACE, contents
 
@@ -384,9 +385,37 @@ def test_without_plotly(model, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_worker_of_another_version(model, tmp_path):
-    """What the workers are asked is answered by this version here."""
-    assert cluster.version() == cluster.__version__
+class Workers:
+    """A client whose workers have another version, or cannot run r2b."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def wait_for_workers(self, count: int, timeout: str) -> None:
+        """They are there."""
+
+    def run(self, function):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return {"tcp://w:1": self.answer}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("0.0.1", r"worker tcp://w:1 has r2b 0\.0\.1, here is .*; install the same on all"),
+        (ModuleNotFoundError("No module named 'r2b'"),
+         r"a worker of tcp://s:1 cannot run r2b \(ModuleNotFoundError: No module .*\); install r2b "
+         r".* there"),
+    ],
+)  # fmt: skip
+def test_workers_that_cannot_do_the_work(answer, message):
+    with pytest.raises(ToolError, match=f"^{message}$"):
+        cluster._check_workers(Workers(answer), "tcp://s:1")
+
+
+def test_workers_of_this_version():
+    cluster._check_workers(Workers(cluster.__version__), "tcp://s:1")
 
 
 # ---------------------------------------------------------------------------- into r2b-compile
