@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 
 import netlist
-import synthesis
 from amaranth.back import verilog
 from amaranth.hdl import Elaboratable, Module, Signal, Value
 
 from r2b.backends.fpga.emit import ASSERTION, GUARD
+from r2b.explore.yosys import NETLIST, synthesize
 from r2b.hw.array import ArrayParams, ContractionArray
 
 TOP = "board"
@@ -74,8 +74,8 @@ def measure(family: str) -> dict[str, dict[str, int]]:
     with tempfile.TemporaryDirectory() as work:
         source = Path(work) / f"{TOP}.v"
         source.write_text(ASSERTION.sub(GUARD, text))
-        synthesis.synthesize(source, family, Path(work), top=TOP, named=True)
-        content = json.loads((Path(work) / synthesis.NETLIST).read_text())
+        synthesize(source, family, Path(work), top=TOP, named=True)
+        content = json.loads((Path(work) / NETLIST).read_text())
     counts = netlist.count(content, TOP, owner=lambda name: name.lstrip("\\").split(".")[0])
     return {
         name.removeprefix("array_"): found for name, found in counts.items() if "array_" in name

@@ -26,7 +26,6 @@ from typing import Annotated, Any
 import array_board
 import netlist
 import numpy as np
-import synthesis
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +34,7 @@ from scipy.optimize import nnls
 from r2b.backends.cost.features import USED, array_features, features
 from r2b.backends.cost.resources import COEFFICIENTS, coefficients, estimate_params, shared_name
 from r2b.backends.fpga.emit import emit_verilog
+from r2b.explore.yosys import NETLIST, resource_of, synthesize
 from r2b.hw.devices import DEVICES
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.params import CoreParams, core_params
@@ -113,8 +113,8 @@ def measure_point(point: Any) -> Measured:
     program = accelerators.program(point.program)
     with tempfile.TemporaryDirectory() as work:
         source = emit_verilog(program, point.plan(program), work)
-        cells = synthesis.synthesize(source, family_of(point), Path(work), named=True)
-        components = netlist.count(json.loads((Path(work) / synthesis.NETLIST).read_text()))
+        cells = synthesize(source, family_of(point), Path(work), named=True)
+        components = netlist.count(json.loads((Path(work) / NETLIST).read_text()))
     return {"cells": cells, "components": components}
 
 
@@ -225,7 +225,7 @@ def counted(measured: Measured) -> dict[str, int]:
         return {resource: measured["total"][resource] for resource in RESOURCES}
     found = Counter(dict.fromkeys(RESOURCES, 0))
     for cell, number in measured["cells"].items():
-        resource = netlist.resource_of(cell)
+        resource = resource_of(cell)
         if resource:
             found[resource[0]] += number * resource[1]
     return dict(found)

@@ -10,16 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-CELLS = {
-    "lut": {"LUT4": 1, "LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT5": 1, "LUT6": 1, "CCU2C": 2},
-    "lutram": {"TRELLIS_DPR16X4": 1, "RAM32M": 1, "RAM64M": 1, "RAM32X1D": 1, "RAM64X1D": 1,
-               "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 1, "RAM256X1S": 1, "RAM128X1D": 1,
-               "RAM256X1D": 1, "SRL16E": 1, "SRLC32E": 1},
-    "ff": {"TRELLIS_FF": 1, "FDRE": 1, "FDSE": 1, "FDCE": 1, "FDPE": 1},
-    "ram18": {"DP16KD": 1, "RAMB18E1": 1, "RAMB36E1": 2, "RAMB18E2": 1, "RAMB36E2": 2},
-    "dsp": {"MULT18X18D": 1, "DSP48E1": 1, "DSP48E2": 1},
-}  # fmt: skip
-"""Resource -> cell -> how many it counts for (a CCU2C is two LUT4 with a carry)."""
+from r2b.explore.yosys import resource_of
 
 PREFIXES = (
     ("core.binary.array", "binary array"), ("core.real.array", "real array"),
@@ -39,14 +30,6 @@ def component(name: str) -> str:
     """Component of a hierarchical name."""
     plain = name.replace("\\", "").removeprefix("$flatten").removeprefix("$techmap")
     return next(found for prefix, found in PREFIXES if plain.startswith(prefix))
-
-
-def resource_of(cell: str) -> tuple[str, int] | None:
-    """Resource of a cell, and how many of it."""
-    for resource, weights in CELLS.items():
-        if cell in weights:
-            return resource, weights[cell]
-    return None
 
 
 def count(

@@ -6,6 +6,7 @@ The tables are ROMs by default; nothing in the datapath depends on their content
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import takewhile
 
 from amaranth.hdl import signed, unsigned
@@ -300,13 +301,14 @@ def pool_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
             (0, conv.rows, out_rows, out_cols), (1, conv.cols, out_cols, 1)
         ):  # fmt: skip
             for x in range(extent):
-                entry = pool_entry(x, extent, outputs, pool.kernel[axis], pool.stride[axis],
-                                   pool.padding[axis])  # fmt: skip
+                entry = dict(pool_entry(x, extent, outputs, pool.kernel[axis], pool.stride[axis],
+                                        pool.padding[axis]))  # fmt: skip
                 index = entry.pop("index") * unit
                 rows.append(entry | {"fm": index * conv.all_groups, "sm": index * signs})
     return rows or [{"start": 0, "emit": 0, "reopen": 0, "fm": 0, "sm": 0}]
 
 
+@lru_cache(maxsize=4096)
 def pool_entry(
     x: int, extent: int, outputs: int, kernel: int, stride: int, padding: int
 ) -> dict[str, int]:

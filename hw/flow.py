@@ -92,7 +92,7 @@ class _Rows:
     def _start(self, cycle: int) -> None:
         self.ends = [cycle]  # cycle from which the first 0, 1, 2 ... rows are complete
         self.begun = cycle + self.params.beats
-        self.room: dict[int, int] = {}  # row -> first cycle with room for it
+        self.room: list[int] = []  # of every row, the first cycle with room for it
 
     def complete(self, rows: int) -> int:
         """First cycle in which ``rows`` rows are seen to be complete."""
@@ -106,8 +106,7 @@ class _Rows:
 
     def free(self, below: int, cycle: int) -> None:
         """Rows below ``below`` are given back in ``cycle``."""
-        for row in range(below + self.params.capacity):
-            self.room.setdefault(row, cycle + 1)
+        self.room += [cycle + 1] * (below + self.params.capacity - len(self.room))
 
     def next_frame(self, cycle: int) -> None:
         """The frame is given back: the next one's first pixel is taken in the cycle after."""

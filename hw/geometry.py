@@ -12,13 +12,16 @@ from here, so that there is one place where a stage's loops are defined::
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from r2b.hw.buildable import unbuildable
 from r2b.hw.chain import Chain, chain_of
-from r2b.hw.loops import Step, Tap, Tile, ceil_div, last_positive, overlap, pack
+from r2b.hw.loops import Run, Step, Tap, Tile, ceil_div, last_positive, overlap, pack_rows
+from r2b.hw.memo import remember
 from r2b.hw.passes import FRAME, Pass, passes_of, runs_of
 from r2b.hw.plan import Plan
 from r2b.hw.support import check_stages
@@ -52,13 +55,17 @@ class ConvGeometry:
         if self.presum is not None:
             rows_mid, cols_mid = self.presum.output_size(rows_mid, cols_mid)
         self.rows, self.cols = window.output_size(rows_mid, cols_mid)
+        self._runs: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[Run, ...]] = {}
         # rows of the frame pass once: all their results are made while they are there
         self.pixel_outer = self.from_frame or stage.name in plan.pixel_outer
 
     @cached_property
     def chain(self) -> Chain:
         """The epilogue as the lanes run it."""
-        return chain_of(self.stage, self.plan.act_bits, self.acc_bounds)
+        bits, bounds = self.plan.act_bits, self.acc_bounds
+        return remember(
+            self.stage, "chain", (bits, bounds), lambda: chain_of(self.stage, bits, bounds)
+        )
 
     @property
     def presum(self):
@@ -230,22 +237,51 @@ class ConvGeometry:
         The generator first looks for the tile's last tap row and column from the end of the
         tables, so that it knows the last step when it comes to it.
         """
-        rows = [overlap(tap, tile.row, tile.rows) for tap in self.row_taps]
-        cols = [overlap(tap, tile.col, tile.cols) for tap in self.col_taps]
+        found: list[Step] = []
+        runs = self.runs(tile)
+        for run in runs:
+            for kc in range(self.depth):
+                last = run is runs[-1] and kc == self.depth - 1
+                word = run.tap * self.depth + kc
+                lookups = run.lookups if kc == 0 else 0
+                found.append(Step(run.pixels, word, lookups, kc == 0, not found, last))
+        return found
+
+    def runs(self, tile: Tile) -> tuple[Run, ...]:
+        """Taps of a tile in order, each with ``depth`` steps of as many pixels."""
+        rows = tuple(overlap(tap, tile.row, tile.rows) for tap in self.row_taps)
+        cols = tuple(overlap(tap, tile.col, tile.cols) for tap in self.col_taps)
+        found = self._runs.get((rows, cols))
+        if found is None:
+            found = self._runs[rows, cols] = tuple(self._taps_inside(rows, cols))
+        return found
+
+    def _taps_inside(self, rows: tuple[int, ...], cols: tuple[int, ...]) -> Iterator[Run]:
         last_row, last_col = last_positive(rows), last_positive(cols)
         lookups = (len(rows) - last_row) + (len(cols) - last_col)
-        found: list[Step] = []
         for ky in range(last_row + 1):
             lookups += 1
             for kx in range(last_col + 1) if rows[ky] > 0 else ():
                 lookups += 1
-                tap = 0 if self.presum is not None else ky * self.tap_counts[1] + kx
-                for kc in range(self.depth) if cols[kx] > 0 else ():
-                    last = (ky, kx, kc) == (last_row, last_col, self.depth - 1)
-                    word = tap * self.depth + kc
-                    found.append(Step(rows[ky] * cols[kx], word, lookups, kc == 0, not found, last))
+                if cols[kx] > 0:
+                    tap = 0 if self.presum is not None else ky * self.tap_counts[1] + kx
+                    yield Run(rows[ky] * cols[kx], tap, lookups)
                     lookups = 0
-        return found
+
+    @property
+    def num_tiles(self) -> int:
+        """Pixel tiles times output-channel tiles."""
+        tiles = ceil_div(self.rows, self.tile_rows) * ceil_div(self.cols, self.tile_cols)
+        return tiles * self.tiles_out
+
+    @cached_property
+    def num_steps(self) -> int:
+        """Steps of the pass."""
+        key = (self.lanes_in, self.lanes_out, self.plan.tile_pixels)
+        return remember(self.part, "steps", key, self._num_steps)
+
+    def _num_steps(self) -> int:
+        return self.tiles_out * self.depth * sum(len(self.runs(t)) for t in self.pixel_tiles())
 
     # --- weights ---------------------------------------------------------------------------
 
@@ -286,18 +322,17 @@ class ConvGeometry:
     def weight_words(self) -> list[int]:
         """Weight-memory words in order of output-channel tile, step, word of the step."""
         width = self.plan.weight_word if self.binary else self.plan.mac_weight_word
-        mask = (1 << self.weight_bits) - 1
-        words: list[int] = []
-        for vector in self.weight_vectors().reshape(-1, self.lanes_out * self.lanes_in):
-            value = pack(vector, self.weight_bits, mask)
-            words += [(value >> (k * width)) & ((1 << width) - 1) for k in range(self.load_words)]
-        return words
+        vectors = self.weight_vectors().reshape(-1, self.lanes_out * self.lanes_in)
+        return pack_rows(vectors, self.weight_bits, width)
 
     # --- ranges ----------------------------------------------------------------------------
 
     @cached_property
     def acc_bounds(self) -> tuple[int, int]:
         """Smallest and largest sum, from the real weights and the operands' ranges."""
+        return remember(self.part, "bounds", self.plan.act_bits, self._acc_bounds)
+
+    def _acc_bounds(self) -> tuple[int, int]:
         if self.binary:
             most = self.channels_in * int(np.prod(self.window.kernel))
             return -most, most
@@ -331,17 +366,21 @@ class ProgramGeometry:
             )
         check_stages(program)
         self.program, self.plan = program, plan
-        numbered = [
-            (number, ConvGeometry(run, part, plan))
-            for number, stage in enumerate(program.stages)
-            for run in runs_of(stage)
-            for part in passes_of(program, run)
-        ]
-        self.convs = [conv for _, conv in numbered]
-        self.numbers = [number for number, _ in numbered]
+        self.convs, self.numbers = [], []
+        for number, stage in enumerate(program.stages):
+            for run in runs_of(stage):
+                for part in passes_of(program, run):
+                    self.convs.append(ConvGeometry(run, part, plan))
+                    self.numbers.append(number)
         found = [text for conv in self.convs for text in unbuildable(conv, program, plan)]
         if found:
             raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
+
+    def with_gate_macs(self, gate_macs: int) -> ProgramGeometry:
+        """The same for a Plan with another vector unit, of which no loop or address depends."""
+        other = copy(self)
+        other.plan = replace(self.plan, gate_macs=gate_macs)
+        return other
 
     @property
     def stages(self) -> list[ConvGeometry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,12 +56,23 @@ class Step:
     last_of_tile: bool
 
 
+@dataclass(frozen=True)
+class Run:
+    """The steps of a tap in a tile: the output pixels of each, the tap's place in the kernel, and
+    the table look-ups before the first of them.
+    """
+
+    pixels: int
+    tap: int
+    lookups: int
+
+
 def overlap(tap: Tap, start: int, extent: int) -> int:
     """Outputs of the range for which a tap row or column lies inside the image."""
     return max(0, min(tap.last, start + extent - 1) - max(tap.first, start) + 1)
 
 
-def last_positive(counts: list[int]) -> int:
+def last_positive(counts: Sequence[int]) -> int:
     """Index of the last positive entry."""
     return max(index for index, count in enumerate(counts) if count > 0)
 
@@ -72,4 +84,32 @@ def pack(values: np.ndarray, bits: int, mask: int) -> int:
     total = 0
     for index, value in enumerate(values.tolist()):
         total |= (value & mask) << (bits * index)
+    return total
+
+
+def pack_rows(rows: np.ndarray, bits: int, width: int) -> list[int]:
+    """Every row as :func:`pack` makes it, cut into words of ``width`` bits, the lowest first."""
+    count = rows.shape[1] * bits
+    planes = rows.astype(np.int64)[..., None] >> np.arange(bits) & 1
+    cut = np.zeros((len(rows), ceil_div(count, width) * width), np.uint8)
+    cut[:, :count] = planes.reshape(len(rows), count)
+    packed = np.packbits(cut.reshape(-1, width), axis=1, bitorder="little")
+    size, content = packed.shape[1], packed.tobytes()
+    return [
+        int.from_bytes(content[at : at + size], "little") for at in range(0, len(content), size)
+    ]
+
+
+def pack_fields(fields: Sequence[tuple[Sequence[int], int]]) -> int:
+    """An array of structures as one integer: (a field's values, its bits) for every field.
+
+    Element i holds the i-th value of every field, the first field lowest.
+    """
+    size = sum(width for _, width in fields)
+    total = start = 0
+    for values, width in fields:
+        mask = (1 << width) - 1
+        for index, value in enumerate(values):
+            total |= (int(value) & mask) << (index * size + start)
+        start += width
     return total

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from r2b.hw import descriptor as tables
 from r2b.hw import rounds, sinks, stem, vector, weights
 from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.memo import remember
 from r2b.hw.rounds import signed_width
 from r2b.hw.sinks import SinkParams
 from r2b.hw.stem import FrameParams
 from r2b.hw.vector_tables import vector_tables
+
+FEW, MORE = 2, 32
+"""Contents of weight memories that are kept, binary and real: a large network's binary weights
+take tens of megabytes."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class CoreParams:
 
 def core_params(geometry: ProgramGeometry) -> CoreParams:
     """Parameters of every component for a network."""
+    return remember(geometry, "core", None, lambda: _core_params(geometry))
+
+
+def _core_params(geometry: ProgramGeometry) -> CoreParams:
     plan = geometry.plan
     stages = tables.Table(tables.stage_rows(geometry))
     taps = tables.Table(tables.tap_rows(geometry)[0])
@@ -53,9 +62,14 @@ def core_params(geometry: ProgramGeometry) -> CoreParams:
     sink = SinkParams(
         plan.lanes, plan.act_bits, vectors.sum_width, plan.p_in // plan.lanes,
         max(1, (fm_words - 1).bit_length()), max(1, (sm_words - 1).bit_length()),
-        max(conv.all_groups for conv in geometry.convs), sinks.threshold_rows(geometry),
+        max(conv.all_groups for conv in geometry.convs), remember(
+            geometry.program, "thresholds", plan.lanes, lambda: sinks.threshold_rows(geometry)
+        ),
     )  # fmt: skip
-    lanes = rounds.epilogue_params(geometry, acc)
+    lanes = remember(
+        geometry.program, "epilogue", (plan.lanes, acc),
+        lambda: rounds.epilogue_params(geometry, acc),
+    )  # fmt: skip
     engines = {}
     for binary in (True, False):
         convs = geometry.engine(binary)
@@ -116,7 +130,9 @@ def _vector_params(geometry: ProgramGeometry) -> vector.VectorParams:
         channels=max(len(mean.multiplier) for mean in means),
         hidden=max([1, *(len(gate.hidden.weight) for gate in gates)]),
         outputs=max(outputs),
-        tables=vector_tables(program, plan.gate_macs),
+        tables=remember(
+            program, "vector", plan.gate_macs, lambda: vector_tables(program, plan.gate_macs)
+        ),
     )
 
 
@@ -130,6 +146,25 @@ def _frame_params(geometry: ProgramGeometry) -> FrameParams:
         size, rows, cols * channels // size, plan.lanes, plan.line_words,
         tuple(int(z) for z in zero[:size]),
     )  # fmt: skip
+
+
+def weight_words(geometry: ProgramGeometry, binary: bool) -> tuple[int, ...]:
+    """An engine's weights, all of the network."""
+    convs = geometry.engine(binary)
+    first = convs[0]
+    word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
+    kind, most = ("binary words", FEW) if binary else ("real words", MORE)
+    return remember(
+        geometry.program, kind, (first.lanes_in, first.lanes_out, word),
+        lambda: tuple(w for conv in convs for w in conv.weight_words()), most,
+    )  # fmt: skip
+
+
+def with_gate_macs(params: CoreParams, gate_macs: int) -> CoreParams:
+    """The same core with another vector unit: nothing else depends on its products per cycle."""
+    geometry = params.geometry.with_gate_macs(gate_macs)
+    found = replace(params, geometry=geometry, vector=_vector_params(geometry))
+    return remember(geometry, "core", None, lambda: found)
 
 
 def _engine_params(
@@ -151,8 +186,7 @@ def _engine_params(
         load_words=convs[0].load_words,
         hop=plan.hop,
     )
-    chip = plan.weights == "chip"
-    words = tuple(w for conv in convs for w in conv.weight_words()) if chip else None
+    words = weight_words(geometry, binary) if plan.weights == "chip" else None
     return EngineParams(
         array=array,
         descriptor=stages.layout,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from r2b.hw.memo import remember
 from r2b.ir.program import (
     BinaryConv,
     Concat,
@@ -32,6 +33,7 @@ from r2b.ir.program import (
 
 FRAME = "frame"
 POINT = Window((1, 1))
+MANY = 1024
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,10 @@ def runs_of(stage: Stage) -> list[Stage]:
 
     It reads the stored tensor again; where none is stored, the stage runs again.
     """
+    return remember(stage, "runs", None, lambda: _runs_of(stage))
+
+
+def _runs_of(stage: Stage) -> list[Stage]:
     first = replace(stage, signs=stage.signs[:1])
     again = replace(stage, tensor=None, sums=None)
     if stage.tensor is not None:
@@ -117,6 +123,13 @@ def runs_of(stage: Stage) -> list[Stage]:
 
 def passes_of(program: Program, stage: Stage) -> list[Pass]:
     """The passes of a stage that :mod:`r2b.hw.support` lets through."""
+    # the stage is kept with its passes, so that no other one gets its id
+    return remember(
+        program, "passes", id(stage), lambda: (stage, _passes_of(program, stage)), MANY
+    )[1]
+
+
+def _passes_of(program: Program, stage: Stage) -> list[Pass]:
     found: list[Pass] = []
     channel = 0
     for source in sources_of(stage.contraction):

@@ -10,6 +10,7 @@ from amaranth.lib import data
 
 from r2b.hw.descriptor import field_shape
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.loops import pack_fields
 from r2b.ir.program import MULTIPLIER_BITS, Affine
 
 
@@ -176,22 +177,19 @@ def spatial_rows(conv: ConvGeometry) -> list[int]:
     padded = np.zeros((conv.all_groups * lanes, conv.rows, conv.cols), np.int64)
     padded[: len(factors)] = factors
     words = padded.transpose(1, 2, 0).reshape(-1, lanes)
-    layout = factor_layout(lanes)
-    return [layout.const(word).as_value().value for word in words.tolist()]
+    return [pack_fields([(word, MULTIPLIER_BITS)]) for word in words.tolist()]
 
 
 def _rows(params: RoundParams, step: Affine, groups: int) -> list[int]:
     """A stage's constants, ``lanes`` channels per row; surplus lanes hold zeros."""
     half = 1 << (step.shift - 1)
-    columns = {
-        "knot": step.knot, "m0": step.multiplier[0], "m1": step.multiplier[1],
-        "b0": step.offset[0] + half, "b1": step.offset[1] + half,
-    }  # fmt: skip
-    rows = []
-    for group in range(groups):
-        value = [
-            {name: int(column[c]) for name, column in columns.items()} if c < len(step.knot) else {}
-            for c in range(group * params.lanes, (group + 1) * params.lanes)
-        ]
-        rows.append(params.layout.const(value).as_value().value)
-    return rows
+    columns = (
+        step.knot, step.multiplier[0], step.multiplier[1], step.offset[0] + half,
+        step.offset[1] + half,
+    )  # fmt: skip
+    widths = [field.width for _, field in params.layout.elem_shape]
+    fields = list(zip((column.tolist() for column in columns), widths, strict=True))
+    return [
+        pack_fields([(values[at : at + params.lanes], width) for values, width in fields])
+        for at in range(0, groups * params.lanes, params.lanes)
+    ]

@@ -10,6 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.loops import pack_fields
 from r2b.hw.memory import registered_read, rom
 from r2b.ir.arith import threshold
 
@@ -63,20 +64,14 @@ def threshold_layout(lanes: int, width: int) -> data.ArrayLayout:
 def threshold_rows(geometry: ProgramGeometry) -> tuple[int, ...]:
     """Every stage's thresholds, packed; stages without a sign map hold zeros."""
     plan = geometry.plan
-    layout = threshold_layout(plan.lanes, plan.act_bits)
     rows = []
     for conv in geometry.stages:
         sign = conv.stage.signs[0] if conv.stage.signs else None
-        theta = conv.chain.thetas[0] if sign else []
-        for group in range(conv.all_groups):
-            channels = range(group * plan.lanes, min((group + 1) * plan.lanes, conv.stage.shape[0]))
-            value = (
-                [{"theta": int(theta[c]), "flip": int(sign.flip[c])} for c in channels]
-                if sign
-                else []
-            )
-            value += [{}] * (plan.lanes - len(value))
-            rows.append(layout.const(value).as_value().value)
+        theta = conv.chain.thetas[0].tolist() if sign else []
+        flip = sign.flip.tolist() if sign else []
+        for at in range(0, conv.all_groups * plan.lanes, plan.lanes):
+            lanes = slice(at, at + plan.lanes)
+            rows.append(pack_fields([(theta[lanes], plan.act_bits), (flip[lanes], 1)]))
     return tuple(rows)
 
 

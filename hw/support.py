@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from r2b.hw import chain
+from r2b.hw.memo import remember
 from r2b.hw.passes import FRAME, Pass, commutes, passes_of, runs_of, sources_of
 from r2b.hw.stem import transfer_bytes
 from r2b.ir.errors import PlanError
@@ -32,7 +33,7 @@ MOST_STAGES = 255
 
 def check_supported(program: Program) -> None:
     """PlanError that lists everything the hardware generator does not build of a network."""
-    _refuse([*_stages(program), *_unsupported_order(program)])
+    _refuse([*_stages(program), *remember(program, "order", None, lambda: _order(program))])
 
 
 def check_stages(program: Program) -> None:
@@ -41,7 +42,15 @@ def check_stages(program: Program) -> None:
 
 
 def _stages(program: Program) -> list[str]:
+    return remember(program, "unsupported", None, lambda: _unsupported_stages(program))
+
+
+def _unsupported_stages(program: Program) -> list[str]:
     return [text for stage in program.stages for text in _unsupported(program, stage)]
+
+
+def _order(program: Program) -> list[str]:
+    return list(_unsupported_order(program))
 
 
 def _refuse(found: list[str]) -> None:

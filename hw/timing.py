@@ -18,12 +18,13 @@ For step i of a stage, in cycles from the stage's first::
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
 
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry, Tile
 from r2b.hw.issue import Issuer
+from r2b.hw.loops import Run
+from r2b.hw.memo import remember
 from r2b.hw.params import CoreParams, core_params
 from r2b.hw.vector import MEAN_FLUSH, VectorParams
 from r2b.ir.program import Gate, Head
@@ -76,6 +77,10 @@ class StageCycles:
 
 def predict(geometry: ProgramGeometry) -> list[StageCycles]:
     """Active cycles of every stage of a frame and of the head, which comes last."""
+    return remember(geometry, "cycles", None, lambda: _predict(geometry))
+
+
+def _predict(geometry: ProgramGeometry) -> list[StageCycles]:
     params = core_params(geometry)
     stages: list[StageCycles] = []
     for number, conv in zip(geometry.numbers, geometry.convs, strict=True):
@@ -95,55 +100,126 @@ def _then(first: StageCycles, second: StageCycles) -> StageCycles:
 
 def conv_cycles(conv: ConvGeometry, params: CoreParams) -> StageCycles:
     """Active cycles of a pass of a stage."""
-    engine = params.engines[conv.binary]
+    engine, plan = params.engines[conv.binary], conv.plan
     gate = gate_ready(conv.stage.gate, params.vector) if conv.stage.gate else 0
-    return _run_stage(conv, engine, gate)
+    key = (
+        conv.stage.name, conv.lanes_in, conv.lanes_out, plan.lanes, plan.tile_pixels,
+        engine.array.load_words, engine.turnaround, engine.settle, engine.flush, conv.pixel_outer,
+    )  # fmt: skip
+
+    def run(ready: int) -> _Run:
+        return remember(conv.part, "run", (key, ready), lambda: _Run(conv, engine, ready))
+
+    free = run(0)  # nothing waits for a gate that is ready before the first tile is full
+    found = free if gate <= free.first_full else run(gate)
+    return StageCycles(
+        conv.stage.name, found.last + engine.flush + 2, found.issued, gate, found.words,
+        found.events,
+    )  # fmt: skip
 
 
-def _run_stage(conv: ConvGeometry, engine: EngineParams, gate: int) -> StageCycles:
-    loading = engine.array.load_words + Issuer.WORD_LATENCY
-    taken = START
-    handed, pixels = -engine.turnaround, 0  # the issuer is idle from the start
-    waiting = START + 1  # the drain looks for a full bank from here on
-    freed: deque[int] = deque([0, 0], maxlen=2)
-    issued = words = 0
-    events: list[Event] = []
-    segments = segment_ends(conv)
-    for index, (ko, tile) in enumerate(conv.tiles()):
-        opens = index == 0 or index - 1 in segments
-        if conv.from_frame:
-            events.append(Event(taken + 1, NEED_ROWS, _rows_needed(conv, tile)))
-        for step in conv.steps(tile):
-            offered = taken + 1
-            if step.new_tap:
-                offered += step.lookups + 1 + step.first_of_tile
-            taken = max(offered, handed + engine.turnaround + 1)
-            earliest = freed[0] if step.first_of_tile else 0
+class _Run:
+    """The recurrence over the steps of a pass.
+
+    Parameters
+    ----------
+    conv : ConvGeometry
+    engine : EngineParams
+    gate : int
+        First cycle in which the drain may begin.
+    """
+
+    def __init__(self, conv: ConvGeometry, engine: EngineParams, gate: int) -> None:
+        self.conv = conv
+        self.load_words, self.settle = engine.array.load_words, engine.settle
+        self.loading, self.turn = self.load_words + Issuer.WORD_LATENCY, engine.turnaround + 1
+        self.taken = START
+        self.handed, self.pixels = -engine.turnaround, 0  # the issuer is idle from the start
+        self.waiting = max(START + 1, gate)  # the drain looks for a full bank from here on
+        self.freed = (0, 0)
+        self.issued = self.words = self.last = 0
+        self.first_full: int | None = None
+        self.events: list[Event] = []
+        tiles = [(tile, conv.runs(tile)) for tile in conv.pixel_tiles()]
+        if conv.pixel_outer:
+            self._pixel_outer(tiles)
+        else:
+            self._channel_outer(tiles)
+        self.events.sort()
+
+    def _pixel_outer(self, tiles: list[tuple[Tile, tuple[Run, ...]]]) -> None:
+        conv, last = self.conv, len(tiles) * self.conv.tiles_out - 1
+        for index, (tile, runs) in enumerate(tiles):
+            for ko in range(conv.tiles_out):
+                number = index * conv.tiles_out + ko
+                if conv.from_frame:
+                    self.events.append(Event(self.taken + 1, NEED_ROWS, _rows_needed(conv, tile)))
+                end = self._tile(ko, tile, runs, number == 0, number == last)
+                if conv.from_frame:
+                    self.events += _rows_returned(conv, ko, tile, end)
+
+    def _channel_outer(self, tiles: list[tuple[Tile, tuple[Run, ...]]]) -> None:
+        ko, states = 0, [self._state()]
+        while ko < self.conv.tiles_out:
+            begin = self.handed, self.issued, self.words, len(self.events)
+            for index, (tile, runs) in enumerate(tiles):
+                self._tile(ko, tile, runs, index == 0, index == len(tiles) - 1)
+            ko += 1
+            states.append(self._state())
+            if states[-1] == states[-2] and ko < self.conv.tiles_out - 1:
+                # the same again up to the last one, which may have fewer channels
+                self._repeat(self.conv.tiles_out - 1 - ko, begin)
+                ko = self.conv.tiles_out - 1
+
+    def _tile(self, ko: int, tile: Tile, runs: tuple[Run, ...], opens: bool, closes: bool) -> int:
+        """Advance by a tile; the cycle in which its last pixel is issued."""
+        depth, turn, loading = self.conv.depth, self.turn, self.loading
+        taken, handed, pixels, earliest = self.taken, self.handed, self.pixels, self.freed[0]
+        new_tile = 1
+        for run in runs:
+            taken = max(taken + run.lookups + 2 + new_tile, handed + turn)
             handed = max(taken + loading, handed + pixels, earliest)
-            pixels = step.pixels
-            issued += pixels
-            if opens and step.first_of_tile:
-                events.append(Event(taken + 1, NEED_SEGMENT))
-            if index in segments and step.last_of_tile:
-                events.append(Event(taken + engine.array.load_words, CLOSE_SEGMENT))
-        if conv.from_frame:
-            events += _rows_returned(conv, ko, tile, handed + pixels)
-        full = handed + pixels + engine.settle
-        drain = tile.pixels * conv.tile_groups(ko)
-        last = max(full, waiting, gate) + drain
-        waiting = last + 1
-        freed.append(last + 1)
-        words += drain
-    active = last + engine.flush + 2
-    return StageCycles(conv.stage.name, active, issued, gate, words, sorted(events))
+            if opens and new_tile:
+                self.events.append(Event(taken + 1, NEED_SEGMENT))
+            earliest, new_tile, pixels = 0, 0, run.pixels
+            self.issued += depth * pixels
+            if depth > 1:  # a tap's other steps follow each other at one pace
+                pace = max(turn + loading, pixels)
+                handed += (depth - 2) * pace
+                taken = handed + turn
+                handed += pace
+        if closes:
+            self.events.append(Event(taken + self.load_words, CLOSE_SEGMENT))
+        self.taken, self.handed, self.pixels = taken, handed, pixels
+        full = handed + pixels + self.settle
+        if self.first_full is None:
+            self.first_full = full
+        drain = tile.pixels * self.conv.tile_groups(ko)
+        self.last = max(full, self.waiting) + drain
+        self.waiting = self.last + 1
+        self.freed = (self.freed[1], self.last + 1)
+        self.words += drain
+        return handed + pixels
 
+    def _state(self) -> tuple[int, ...]:
+        """All that the next tile depends on, counted from the last hand-over."""
+        now = self.handed
+        later = (max(0, cycle - now) for cycle in (self.waiting, *self.freed))
+        return (self.taken - now, self.pixels, *later)
 
-def segment_ends(conv: ConvGeometry) -> set[int]:
-    """Indices of the tiles that end a weight segment."""
-    pixel_tiles = sum(1 for _ in conv.pixel_tiles())
-    if conv.pixel_outer:
-        return {pixel_tiles * conv.tiles_out - 1}
-    return {pixel_tiles * (ko + 1) - 1 for ko in range(conv.tiles_out)}
+    def _repeat(self, times: int, begin: tuple[int, int, int, int]) -> None:
+        """Do again what was done since ``begin``."""
+        period, events = self.handed - begin[0], self.events[begin[3] :]
+        for time in range(1, times + 1):
+            self.events += [replace(e, cycle=e.cycle + time * period) for e in events]
+        self.issued += times * (self.issued - begin[1])
+        self.words += times * (self.words - begin[2])
+        ahead = times * period
+        self.taken, self.handed, self.last = (
+            self.taken + ahead, self.handed + ahead, self.last + ahead,
+        )  # fmt: skip
+        self.waiting += ahead
+        self.freed = (self.freed[0] + ahead, self.freed[1] + ahead)
 
 
 def _rows_needed(conv: ConvGeometry, tile: Tile) -> int:

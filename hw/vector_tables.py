@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from r2b.hw.descriptor import Table
-from r2b.hw.geometry import pack
+from r2b.hw.loops import pack_rows
 from r2b.ir.program import Gate, Head, MeanVector, Program
 
 
@@ -98,4 +98,4 @@ def _weight_words(weight: np.ndarray, macs: int) -> list[int]:
     outputs, inputs = weight.shape
     padded = np.zeros((outputs, -(-inputs // macs) * macs), dtype=np.int64)
     padded[:, :inputs] = weight
-    return [pack(word, 8, 0xFF) for word in padded.reshape(-1, macs)]
+    return pack_rows(padded.reshape(-1, macs), 8, 8 * macs)

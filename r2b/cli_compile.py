@@ -30,7 +30,9 @@ Examples:
         --input-shape 3x32x32 --calibrate frames.npy\n
     r2b-compile model.pt --device ecp5-85f --parallelism 32x32 --verify 8 -o small.r2b\n
     r2b-compile model.pt --calibrate frames.npy --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225\n
-    r2b-compile model.pt --target cost --json > cost.json
+    r2b-compile model.pt --target cost --json > cost.json\n
+    r2b-compile model.pt --device ecp5-85f --target-fps 500\n
+    r2b-compile model.pt --plan plans/plan.json
 
 Exit status: 0 all equal, 1 results differ, 2 bad input.
 """
@@ -88,7 +90,10 @@ def compile_command(
         ),
     ] = None,
     act_bits: Annotated[int, typer.Option(metavar="8..16", help="Bits of the tensors.")] = 12,
-    device: Annotated[str, typer.Option(metavar="NAME", help="Device to plan for.")] = "xc7z020",
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Device to plan for.  [xc7z020, or the Plan's]"),
+    ] = None,
     clock: Annotated[
         float | None, typer.Option(metavar="MHZ", help="Clock.  [the device's usual one]")
     ] = None,
@@ -97,6 +102,20 @@ def compile_command(
         typer.Option(
             metavar="PINxPOUT",
             help="XNOR array.  [the largest powers of two up to 64x64 that fit]",
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan", metavar="PLAN.json", help="Take this Plan, for example of r2b-explore."
+        ),
+    ] = None,
+    target_fps: Annotated[
+        float | None,
+        typer.Option(
+            "--target-fps",
+            metavar="F",
+            help="Take the smallest Plan that reaches F frames per second, by the cost model.",
         ),
     ] = None,
     verify: Annotated[
@@ -152,6 +171,8 @@ def compile_command(
             device=device,
             clock_mhz=clock,
             parallelism=parallelism,
+            plan=plan,
+            target_fps=target_fps,
             verify=verify,
             mean=means,
             std=deviations,
@@ -250,6 +271,8 @@ def show(result: Result, reporter: Reporter, cost: bool = False) -> None:
     if reporter.as_json:
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
     if result.plan is not None:
+        if result.choice is not None:
+            reporter.show(result.choice)
         reporter.show(tables.plan_line(report))
         reporter.show(tables.stage_table(report))
         if cost:

@@ -14,24 +14,31 @@ import numpy as np
 import numpy.typing as npt
 
 from r2b.backends.cost.accounting import Count, count
-from r2b.backends.fpga.planner import make_plan, misfit_warning, parse_parallelism
+from r2b.backends.fpga.planner import (
+    make_plan,
+    misfit_warning,
+    parse_parallelism,
+    with_memory_map,
+)
 from r2b.backends.target import TARGETS, Source, Target
 from r2b.calibration import calibration_frames, frames_shape
 from r2b.console import Reporter
+from r2b.explore.search import smallest_plan
 from r2b.frontend import loading
 from r2b.frontend.capture import Capture
 from r2b.frontend.check import check_canonical
 from r2b.frontend.loading import Loaded, Request
 from r2b.frontend.loading_factory import parse_arguments
+from r2b.hw.devices import device
 from r2b.hw.plan import Plan
-from r2b.ir.errors import CalibrationError, UnsupportedOpError, UserError
+from r2b.ir.errors import CalibrationError, PlanError, UnsupportedOpError, UserError
 from r2b.ir.explain import explain
 from r2b.ir.graph import Graph
 from r2b.ir.passes.canonicalize import canonicalize
 from r2b.ir.program import Program
 from r2b.ir.quantize import CalibrationReport, quantize
 from r2b.ir.written import Written, as_written
-from r2b.options import Options, check_options, make_options
+from r2b.options import Options, check_options, make_options, read_plan
 from r2b.output import output_folder
 from r2b.page.render import write_page
 from r2b.reference import Reference
@@ -42,7 +49,7 @@ from r2b.verify import Verification, verify
 
 Frames = npt.NDArray[np.uint8]
 Shape = tuple[int, ...]
-STEPS = 8
+STEPS = 9
 """Of the progress bar."""
 TESTBENCH_FRAMES = 4
 """Calibration frames that the emitted testbench runs."""
@@ -72,6 +79,8 @@ class Result:
         operation has no rule.
     notes : tuple of str
         What the user is to know.
+    choice : str or None
+        Which Plan was chosen for a target of frames per second, and why.
     """
 
     graph: Graph
@@ -83,6 +92,7 @@ class Result:
     report: dict[str, Any]
     operations: Count | None = None
     notes: tuple[str, ...] = ()
+    choice: str | None = None
 
     @cached_property
     def reference(self) -> Reference:
@@ -269,7 +279,7 @@ def _compile(
     lowered = lower(network, options, reporter)
     program, calibration, frames = lowered.program, lowered.calibration, lowered.frames
     operations = _operations(lowered.written, target)
-    plan = _plan(options, program) if target.has_plan else None
+    plan, choice = _plan(options, program, target, reporter)
     warning = None if plan is None else misfit_warning(program, plan)
     if warning is not None:
         reporter.warn(warning)
@@ -295,6 +305,7 @@ def _compile(
         report=report,
         operations=operations,
         notes=(*lowered.notes, *([] if warning is None else [warning])),
+        choice=choice,
     )
 
 
@@ -391,11 +402,41 @@ def import_raw(
     return loading.import_and_capture(network.network, example)
 
 
-def _plan(options: Options, program: Program) -> Plan:
+def _plan(
+    options: Options, program: Program, target: Target, reporter: Reporter
+) -> tuple[Plan | None, str | None]:
+    """The Plan, where the target needs one, and why it was chosen, where that was searched."""
+    if options.plan is not None:
+        plan = given_plan(program, options.plan)
+        return (plan if target.has_plan else None), None
+    if not target.has_plan:
+        return None, None
+    name, clock = options.device_name, options.clock_mhz
+    if options.target_fps is not None:
+        reporter.step("searching a Plan")
+        return smallest_plan(program, name, clock, options.target_fps, reporter.detail)
     parallelism = None
     if options.parallelism is not None:
         parallelism = parse_parallelism(options.parallelism)
-    return make_plan(program, options.device, options.clock_mhz, parallelism)
+    return make_plan(program, name, clock, parallelism), None
+
+
+def given_plan(program: Program, given: Plan | Path | str) -> Plan:
+    """A Plan of the user's own, or in a file.
+
+    Raises
+    ------
+    PlanError
+        It cannot be read, or it is not one for this Program.
+    """
+    plan = given if isinstance(given, Plan) else read_plan(Path(given))
+    device(plan.device)
+    if with_memory_map(program, plan) != plan:
+        raise PlanError(
+            f"the Plan's memory map is not that of {program.name}: it was made for another "
+            "network, or changed by hand; make one with r2b-explore or r2b-compile"
+        )
+    return plan
 
 
 def emit(target: Target, source: Source, folder: Path, reporter: Reporter) -> None:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from r2b.backends.fpga.planner import parse_parallelism
 from r2b.backends.target import TARGETS, Target
 from r2b.hw.devices import device
+from r2b.hw.plan import Plan
 from r2b.ir.errors import CalibrationError, PlanError, UserError
 from r2b.ir.passes.recognize_binary_convs import Binarization
 from r2b.ir.passes.resolve_sign_zeros import SignZero
@@ -19,6 +20,7 @@ from r2b.output import check_output
 from r2b.verify import check_tools
 
 BINARIZERS = get_args(Binarization)
+DEFAULT_DEVICE = "xc7z020"
 _INTEGERS = ("act_bits", "verify", "seed")
 
 
@@ -38,11 +40,16 @@ class Options:
         Frames: uint8 N x C x H x W (or N x F), or floats as the network receives them; an .npy file
         of such; ``"random"``; or None for those that came with the model.
     act_bits : int
-    device : str
+    device : str or None
+        None for the Plan's, or else ``xc7z020``.
     clock_mhz : float or None
         None for the device's usual clock.
     parallelism : str or None
         ``PINxPOUT``, or None for the largest that fits.
+    plan : Plan, Path, str or None
+        A Plan, or its file, in place of one that is chosen.
+    target_fps : float or None
+        Frames per second that the smallest possible Plan is to reach.
     verify : int
         Frames to simulate; 0 for none.
     mean, std : float or tuple of float
@@ -64,9 +71,11 @@ class Options:
     force: bool = False
     calibration: Any = None
     act_bits: int = 12
-    device: str = "xc7z020"
+    device: str | None = None
     clock_mhz: float | None = None
     parallelism: str | None = None
+    plan: Any = None
+    target_fps: float | None = None
     verify: int = 0
     mean: float | tuple[float, ...] = 0.0
     std: float | tuple[float, ...] = 1.0
@@ -80,6 +89,11 @@ class Options:
     def preprocessing(self) -> Preprocessing:
         """What the network receives for a pixel."""
         return Preprocessing(self.mean, self.std, self.raw)
+
+    @property
+    def device_name(self) -> str:
+        """The device that is planned for where no Plan is given."""
+        return DEFAULT_DEVICE if self.device is None else self.device
 
     @property
     def folder(self) -> Path | None:
@@ -130,12 +144,11 @@ def check_options(options: Options) -> Target:
         if type(getattr(options, name)) is not int:
             raise UserError(f"{name} must be an integer, not {getattr(options, name)!r:.60}")
     target = _target(options)
-    device(options.device)
+    device(options.device_name)
+    _check_plan(options)
     if options.parallelism is not None:
         parse_parallelism(options.parallelism)
-    clock = options.clock_mhz
-    if clock is not None and not (math.isfinite(clock) and clock > 0):
-        raise PlanError(f"the clock must be a positive number of MHz, not {clock}")
+    check_positive("the clock must be a positive number of MHz", options.clock_mhz)
     if options.verify < 0:
         raise CalibrationError(f"--verify takes 1 frame or more, not {options.verify}")
     if options.seed < 0:
@@ -146,6 +159,44 @@ def check_options(options: Options) -> Target:
     if options.verify:
         check_tools()
     return target
+
+
+def _check_plan(options: Options) -> None:
+    """One way only of saying what the Plan is."""
+    if options.plan is not None:
+        others = ("parallelism", "target_fps", "clock_mhz", "device")
+        given = [name for name in others if getattr(options, name) is not None]
+        if given:
+            option = given[0].removesuffix("_mhz").replace("_", "-")
+            raise PlanError(f"--plan says all that --{option} says; give one of them")
+        if not isinstance(options.plan, Plan | Path | str):
+            raise PlanError(f"plan must be a Plan or a file, not {options.plan!r:.60}")
+        if not isinstance(options.plan, Plan):
+            read_plan(Path(options.plan))
+    if options.target_fps is not None and options.parallelism is not None:
+        raise PlanError("--target-fps chooses the parallelism; leave --parallelism away")
+    check_positive("--target-fps must be a positive number", options.target_fps)
+
+
+def read_plan(path: Path) -> Plan:
+    """The Plan in a file.
+
+    Raises
+    ------
+    PlanError
+        It cannot be read.
+    """
+    try:
+        return Plan.read(path)
+    except (OSError, UnicodeDecodeError) as error:
+        brief = getattr(error, "strerror", None) or error
+        raise PlanError(f"{path} cannot be read: {brief}; name the plan.json of a Plan") from error
+
+
+def check_positive(rule: str, value: float | None) -> None:
+    """PlanError that tells the rule, unless a value is positive and finite, or not given."""
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise PlanError(f"{rule}, not {value}")
 
 
 def _check_signs(options: Options) -> None:

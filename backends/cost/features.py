@@ -8,7 +8,13 @@ feature counts registers. Sizes are those that the components in :mod:`r2b.hw` e
 from __future__ import annotations
 
 from r2b.backends.cost.mapping import Memory, ceil_div, map_memory
-from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, has_gates, memories
+from r2b.backends.cost.memories import (
+    ENGINE_NAMES,
+    array_memories,
+    has_gates,
+    memories,
+    vector_memories,
+)
 from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.params import CoreParams
@@ -57,8 +63,10 @@ WEIGHT_TABLES = {f"{name} words": name for name in ENGINE_NAMES.values()}
 LUT_INPUTS = {"ecp5": 4, "xc7": 6, "xcup": 6}
 
 
-def features(params: CoreParams, family: str) -> dict[str, Features]:
-    """Component -> feature -> size."""
+def features(
+    params: CoreParams, family: str, known: list[Memory] | None = None
+) -> dict[str, Features]:
+    """Component -> feature -> size; ``known``: the memories, where they were listed before."""
     found = {
         "weights": {"stream": float(params.geometry.plan.weights == "stream"), "one": 1.0},
         "epilogue": _epilogue(params),
@@ -75,9 +83,17 @@ def features(params: CoreParams, family: str) -> dict[str, Features]:
         name = ENGINE_NAMES[binary]
         found[f"{name} array"] = array_sizes(engine.array)
         found[f"{name} loops"] = _loops(params, engine)
-    for memory in memories(params):
+    for memory in known or memories(params):
         _add_memory(found[_home(memory)], memory, family)
     return {name: found[name] for name in COMPONENTS if name in found}
+
+
+def vector_features(params: CoreParams, family: str) -> Features:
+    """Of the vector unit alone."""
+    found = _vector(params)
+    for memory in vector_memories(params):
+        _add_memory(found, memory, family)
+    return found
 
 
 def _home(memory: Memory) -> str:
@@ -265,4 +281,5 @@ __all__ = [
     "features",
     "table_luts",
     "tree_bits",
+    "vector_features",
 ]

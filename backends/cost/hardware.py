@@ -19,13 +19,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from r2b.backends.cost.ops import factor_products, gate_macs, head_ops, stage_ops
+from r2b.backends.cost.ops import Ops, factor_products, gate_macs, head_ops, stage_ops
 from r2b.backends.cost.resources import Resources, estimate_params
 from r2b.hw.devices import Device, device
 from r2b.hw.engine import EngineParams
 from r2b.hw.flow import FrameCycles, predict_frames
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry, ceil_div
 from r2b.hw.issue import Issuer
+from r2b.hw.memo import remember
 from r2b.hw.params import CoreParams, core_params
 from r2b.hw.plan import Plan
 from r2b.hw.timing import StageCycles, predict
@@ -193,7 +194,7 @@ def cost(program: Program, plan: Plan) -> HardwareCost:
         stages=stage_costs(geometry, params),
         frame=frames[-1],
         interval=frames[-1].last - frames[-2].last,
-        bytes_per_frame=_bytes(geometry),
+        bytes_per_frame=bytes_per_frame(geometry),
     )
 
 
@@ -216,32 +217,32 @@ def _stage(
     cycles: StageCycles,
 ) -> StageCost:  # fmt: skip
     first = passes[0]
-    ops = stage_ops(program, stage)
-    elsewhere = gate_macs(stage.gate) + factor_products(program, stage)
+    ops, elsewhere = remember(stage, "ops", None, lambda: _ops(program, stage))
     return StageCost(
         name=stage.name,
         engine="binary" if first.binary else "real",
         cycles=cycles.active,
         compute=cycles.issued,
         weights=sum(_loading(conv, params.engines[conv.binary]) for conv in passes),
-        epilogue=cycles.drained + sum(1 for conv in passes for _ in conv.tiles()),
+        epilogue=cycles.drained + sum(conv.num_tiles for conv in passes),
         gate=cycles.gate,
         macs=ops.binary + ops.real - elsewhere,
         executed=ops.binary_executed + ops.real_executed - elsewhere,
         peak=first.lanes_in * first.lanes_out,
         weight_word=first.plan.weight_word if first.binary else first.plan.mac_weight_word,
-        loaded=sum(_steps(conv) * conv.load_words for conv in passes),
+        loaded=sum(conv.num_steps * conv.load_words for conv in passes),
     )
 
 
-def _steps(conv: ConvGeometry) -> int:
-    """Steps of a pass."""
-    return conv.tiles_out * sum(len(conv.steps(tile)) for tile in conv.pixel_tiles())
+def _ops(program: Program, stage: Stage) -> tuple[Ops, int]:
+    """Operations of a stage, and how many of them are not the array's."""
+    elsewhere = gate_macs(stage.gate) + factor_products(program, stage)
+    return stage_ops(program, stage), elsewhere
 
 
 def _loading(conv: ConvGeometry, engine: EngineParams) -> int:
     """Cycles that the steps of a pass need for their weights alone."""
-    return _steps(conv) * (conv.load_words + Issuer.WORD_LATENCY + engine.turnaround + 1)
+    return conv.num_steps * (conv.load_words + Issuer.WORD_LATENCY + engine.turnaround + 1)
 
 
 def _head(program: Program, plan: Plan, cycles: StageCycles) -> StageCost:
@@ -254,7 +255,8 @@ def _head(program: Program, plan: Plan, cycles: StageCycles) -> StageCost:
     )  # fmt: skip
 
 
-def _bytes(geometry: ProgramGeometry) -> Bytes:
+def bytes_per_frame(geometry: ProgramGeometry) -> Bytes:
+    """Bytes over the ports per frame."""
     program, plan = geometry.program, geometry.plan
     channels, rows, cols = program.input_shape
     words = stream_length(geometry) if plan.weights == "stream" else 0

@@ -9,6 +9,7 @@ the widths that ``synth_ecp5`` and ``synth_xilinx`` give it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -146,6 +147,7 @@ class Mapped:
     banks: int = 1
 
 
+@lru_cache(maxsize=4096)
 def map_memory(memory: Memory, family: str) -> Mapped:
     """The cheapest kind, or logic where that is cheaper."""
     bits = memory.width * memory.depth

@@ -15,14 +15,18 @@ from r2b.backends.cost.mapping import Memory, Product
 from r2b.hw.array import ArrayParams
 from r2b.hw.descriptor import Table
 from r2b.hw.engine import EngineParams
+from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
-from r2b.hw.params import CoreParams
+from r2b.hw.params import CoreParams, weight_words
 from r2b.hw.stem import PIXEL_BITS
 from r2b.hw.weights import segment_rows
 from r2b.ir.arith import SIGMOID_BITS, gate_table
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
 
 ENGINE_NAMES = {True: "binary", False: "real"}
+KEPT = 4096
+"""Shapes of weight memories that are kept per Program."""
 ACC_BITS = 32
 """Of the vector unit."""
 
@@ -56,11 +60,22 @@ def memories(params: CoreParams) -> list[Memory]:
         found.append(_table("weights", "segments", Table(segment_rows(params.geometry)),
                             registered=False))  # fmt: skip
     for binary, engine in params.engines.items():
-        found += _engine(engine, ENGINE_NAMES[binary])
-    found += [*_epilogue(params), *_sinks(params), *_maps(params), *_frame(params)]
-    found += [*_pool(params), *_vector(params)]
+        found += _engine(params, engine, ENGINE_NAMES[binary])
+    found += remember(params.epilogue, "memories", None, lambda: _epilogue(params))
+    found += [*_sinks(params), *_maps(params), *_frame(params), *_pool(params)]
+    found += vector_memories(params)
     classes = params.geometry.program.num_classes
     return [*found, Memory("shell", "fifo", LOGIT_BITS + 1, classes)]
+
+
+def word_memory(geometry: ProgramGeometry, binary: bool) -> Memory:
+    """An engine's weights on chip."""
+    first, name = geometry.engine(binary)[0], f"{ENGINE_NAMES[binary]} words"
+    word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
+    return remember(
+        geometry.program, f"memory of {name}", (first.lanes_in, first.lanes_out, word),
+        lambda: _rom("weights", name, weight_words(geometry, binary)), KEPT,
+    )  # fmt: skip
 
 
 def array_memories(array: ArrayParams, name: str) -> list[Memory]:
@@ -69,11 +84,11 @@ def array_memories(array: ArrayParams, name: str) -> list[Memory]:
     return [bank] * (2 * array.lanes_out)
 
 
-def _engine(engine: EngineParams, name: str) -> list[Memory]:
+def _engine(params: CoreParams, engine: EngineParams, name: str) -> list[Memory]:
     banks = array_memories(engine.array, name)
     taps = _table(f"{name} loops", "taps", engine.taps, registered=False)
     if engine.words is not None:
-        words = _rom("weights", f"{name} words", engine.words)
+        words = word_memory(params.geometry, engine.array.binary)
     else:
         bits = max(1, (engine.segment_words - 1).bit_length())
         words = Memory("weights", f"{name} words", engine.array.word, 2 << bits)
@@ -100,7 +115,11 @@ def _sinks(params: CoreParams) -> list[Memory]:
     p = params.sinks
     sums = Memory("sinks", "sums", p.lanes * p.sum_width, p.sum_depth, 2, registered=False,
                   shared=1)  # fmt: skip
-    return [_rom("sinks", "thresholds", p.thresholds), sums]
+    thresholds = remember(
+        params.geometry.program, "threshold memory", p.lanes,
+        lambda: _rom("sinks", "thresholds", p.thresholds),
+    )  # fmt: skip
+    return [thresholds, sums]
 
 
 def _maps(params: CoreParams) -> list[Memory]:
@@ -134,6 +153,12 @@ def _pool(params: CoreParams) -> list[Memory]:
 def has_gates(params: CoreParams) -> bool:
     """Whether the vector unit makes slopes."""
     return any(stage.gate is not None for stage in params.geometry.program.stages)
+
+
+def vector_memories(params: CoreParams) -> list[Memory]:
+    """Memories of the vector unit."""
+    vector = params.vector
+    return remember(vector.tables, "memories", vector.lanes, lambda: _vector(params))
 
 
 def _vector(params: CoreParams) -> list[Memory]:
@@ -176,7 +201,7 @@ def products(params: CoreParams) -> list[Product]:
         # the place of a pixel's factor; yosys shares it among the rounds (opt_share)
         rows, cols = (params.stages.layout[name].width for name in ("rows", "cols"))
         found.append(Product("epilogue", "row x cols", rows, cols, rows + cols, signed=False))
-    return [*found, *_vector_products(params)]
+    return [*found, *vector_products(params)]
 
 
 def _array(array: ArrayParams) -> Product:
@@ -196,8 +221,10 @@ def _addresses(params: CoreParams, engine: EngineParams, name: str) -> list[Prod
     ]
 
 
-def _vector_products(params: CoreParams) -> list[Product]:
-    """The product behind the layers is there without gates, too; the head's are zeros."""
+def vector_products(params: CoreParams) -> list[Product]:
+    """Multipliers of the vector unit.
+
+    The product behind the layers is there without gates, too; the head's are zeros."""
     p, tables = params.vector, params.vector.tables
     mean = p.value_width + MEAN_FRACTION + 1
     found = [

@@ -13,14 +13,14 @@ UltraScale+ takes 7-series coefficients and has not been compared with anything.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from r2b.backends.cost.features import COMPONENTS, USED, Features, features
+from r2b.backends.cost.features import COMPONENTS, USED, Features, features, vector_features
 from r2b.backends.cost.mapping import dsp_blocks, map_memory
-from r2b.backends.cost.memories import memories, products
+from r2b.backends.cost.memories import memories, products, vector_memories, vector_products
 from r2b.hw.devices import device
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.params import CoreParams, core_params
@@ -99,6 +99,29 @@ class Resources:
         return {"LUT": self.occupied_luts, "FF": total.ff, "RAM18": total.ram18, "DSP": total.dsp}
 
 
+def with_vector(known: Resources, params: CoreParams) -> Resources:
+    """Resources of a core that differs in the vector unit alone from one whose are known."""
+    sizes, cells = vector_features(params, known.family), Count()
+    for memory in vector_memories(params):
+        mapped = map_memory(memory, known.family)
+        cells += Count(ram18=mapped.ram18, lutram=mapped.lutram)
+    for product in vector_products(params):
+        cells += Count(dsp=dsp_blocks(product, known.family))
+    count = logic("vector", sizes, known.family) + cells
+    return replace(known, components=known.components | {"vector": count})
+
+
+def logic(component: str, sizes: dict[str, float], family: str) -> Count:
+    """LUTs and flip-flops of a component."""
+    table = coefficients()["families"][CALIBRATED[family]]
+    lut, ff = (
+        sum(table[resource].get(shared_name(component), {}).get(name, 0.0) * size
+            for name, size in sizes.items())
+        for resource in ("lut", "ff")
+    )  # fmt: skip
+    return Count(lut=round(lut), ff=round(ff))
+
+
 @cache
 def coefficients() -> dict[str, Any]:
     """Content of ``coefficients.json``."""
@@ -118,23 +141,18 @@ def estimate(program: Program, plan: Plan, family: str | None = None) -> Resourc
 
 def estimate_params(params: CoreParams, family: str) -> Resources:
     """Resources of a core with these parameters."""
-    table = coefficients()["families"][CALIBRATED[family]]
     found = {name: Count() for name in COMPONENTS}
-    needed = features(params, family)
+    all_memories = memories(params)
+    needed = features(params, family, all_memories)
     for component, sizes in needed.items():
-        lut, ff = (
-            sum(table[resource].get(shared_name(component), {}).get(name, 0.0) * size
-                for name, size in sizes.items())
-            for resource in ("lut", "ff")
-        )  # fmt: skip
-        found[component] += Count(lut=round(lut), ff=round(ff))
-    for memory in memories(params):
+        found[component] += logic(component, sizes, family)
+    for memory in all_memories:
         mapped = map_memory(memory, family)
         found[memory.component] += Count(ram18=mapped.ram18, lutram=mapped.lutram)
     for product in products(params):
         found[product.component] += Count(dsp=dsp_blocks(product, family))
     used = {name: count for name, count in found.items() if count != Count()}
-    unmeasured = _unmeasured(needed, table)
+    unmeasured = _unmeasured(needed, coefficients()["families"][CALIBRATED[family]])
     return Resources(family, CALIBRATED[family] == family and not unmeasured, unmeasured, used)
 
 
@@ -153,4 +171,13 @@ def _unmeasured(needed: dict[str, Features], table: dict[str, Any]) -> tuple[str
     )
 
 
-__all__ = ["Count", "Resources", "coefficients", "estimate", "estimate_params", "shared_name"]
+__all__ = [
+    "Count",
+    "Resources",
+    "coefficients",
+    "estimate",
+    "estimate_params",
+    "logic",
+    "shared_name",
+    "with_vector",
+]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2b.hw.chain import SUPPORTED
-from r2b.hw.geometry import ProgramGeometry, ceil_div, pack
+from r2b.hw.geometry import ProgramGeometry, ceil_div
+from r2b.hw.loops import pack
 from r2b.ir.errors import PlanError
 from r2b.ir.program import Flatten, Saturate, Skip, Window
 from tests.hw.components.cases import Layer, make_geometry, tile_steps

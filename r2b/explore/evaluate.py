@@ -1,0 +1,311 @@
+"""What a point of the space costs and gives on each device, by the cost model: analytic, exact
+where :mod:`r2b.backends.cost` is, nothing synthesized.
+
+Resources come first. Cycles, which take longer, are predicted only for Plans that fit some device.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from r2b.backends.cost.features import array_features
+from r2b.backends.cost.hardware import FRAMES, StageCost, bytes_per_frame, stage_costs
+from r2b.backends.cost.mapping import Memory, Product, dsp_blocks, map_memory
+from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, word_memory
+from r2b.backends.cost.resources import Count, Resources, estimate_params, logic, with_vector
+from r2b.backends.fpga.planner import SHARES, Misfit
+from r2b.explore.space import Point, extent_of, indivisible
+from r2b.hw.array import ArrayParams
+from r2b.hw.devices import DEVICES, Device
+from r2b.hw.flow import FrameCycles, predict_frames
+from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.loops import ceil_div
+from r2b.hw.memo import remember
+from r2b.hw.params import CoreParams, core_params, with_gate_macs
+from r2b.hw.passes import passes_of, runs_of
+from r2b.hw.plan import Plan
+from r2b.hw.rounds import signed_width
+from r2b.hw.stem import PIXEL_BITS
+from r2b.ir.errors import PlanError
+from r2b.ir.program import Program
+
+HOP = Plan.hop
+"""Of every Plan of the space: the default."""
+FIRST_DEVICE = next(iter(DEVICES))
+Row = dict[str, Any]
+FITS, TOO_LARGE, FAILED = "fits", "too large", "failed"
+RESOURCES = tuple(SHARES)
+POINT_COLUMNS = (
+    "p_in", "p_out", "weights", "bus", "lanes", "mac_out", "tile_pixels", "gate_macs",
+)  # fmt: skip
+COLUMNS = (
+    "device", "clock_mhz", "point", *POINT_COLUMNS, "status", "reason", *RESOURCES, "share",
+    "fullest", "fps", "frame_cycles", "interval", "bytes_per_frame", "bandwidth", "binds",
+)  # fmt: skip
+"""Of a row; bandwidth in bytes per second."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A device and the clock it is to run at, in MHz."""
+
+    device: Device
+    clock_mhz: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of some points.
+
+    Parameters
+    ----------
+    rows : list of dict
+        One per evaluated Plan and device, keys as COLUMNS.
+    excluded : dict of str to int
+        Points without a Plan, by reason.
+    """
+
+    rows: list[Row]
+    excluded: dict[str, int]
+
+
+def evaluate(program: Program, points: Sequence[Point], goals: Sequence[Goal]) -> Outcome:
+    """Evaluate points; one that is illegal is counted, one that fails is a row that says so."""
+    evaluator = Evaluator(program, goals)
+    rows: list[Row] = []
+    excluded: Counter[str] = Counter()
+    for point in points:
+        try:
+            rows += evaluator.rows(point)
+        except PlanError as error:
+            excluded[reason_of(error)] += 1
+        except Exception as error:
+            rows += [_failed(point, goal, error) for goal in goals]
+    return Outcome(rows, dict(excluded))
+
+
+def reason_of(error: PlanError) -> str:
+    """What is illegal, without this Plan's numbers and stages."""
+    first = next((line for line in str(error).splitlines() if line.startswith("  ")), str(error))
+    place, _, rest = first.strip().partition(": ")
+    text = rest if rest else place
+    return "".join("N" if char.isdigit() else char for char in text).replace("NN", "N")
+
+
+def _failed(point: Point, goal: Goal, error: Exception) -> Row:
+    brief = " ".join(f"{type(error).__name__}: {error}".split())
+    return _row(point, goal) | {"status": FAILED, "reason": f"{brief:.200}"}
+
+
+def _row(point: Point, goal: Goal) -> Row:
+    known = {name: getattr(point, name) for name in POINT_COLUMNS}
+    start = {"device": goal.device.name, "clock_mhz": goal.clock_mhz, "point": point.index}
+    return dict.fromkeys(COLUMNS) | start | known
+
+
+class Evaluator:
+    """Evaluates points of one Program one after the other.
+
+    Points that differ in ``gate_macs`` alone share everything but the vector unit.
+    """
+
+    def __init__(self, program: Program, goals: Sequence[Goal]) -> None:
+        self.program, self.goals = program, goals
+        self.families = sorted({goal.device.family for goal in goals})
+        self._key: Point | None = None
+        self._core: CoreParams | None = None
+        self._resources: dict[str, Resources] = {}
+
+    def rows(self, point: Point) -> list[Row]:
+        """A row per device.
+
+        Raises
+        ------
+        PlanError
+            The point is illegal.
+        """
+        if (problem := indivisible(point)) is not None:
+            raise PlanError(problem)
+        rows = [_row(point, goal) for goal in self.goals]
+        least = {family: least_needs(self.program, point, family) for family in self.families}
+        bounded = [least_fit(least[goal.device.family], goal.device) for goal in self.goals]
+        if all(found["status"] == TOO_LARGE for found in bounded):
+            return [row | found for row, found in zip(rows, bounded, strict=True)]
+        params, needs = self._known(point)
+        rows = [
+            row | fit(needs[goal.device.family], goal.device)
+            for row, goal in zip(rows, self.goals, strict=True)
+        ]
+        if any(row["status"] == FITS for row in rows):
+            speed = _speed(params)
+            rows = [row | _rate(speed, goal) for row, goal in zip(rows, self.goals, strict=True)]
+        return rows
+
+    def _known(self, point: Point) -> tuple[CoreParams, dict[str, dict[str, int]]]:
+        """Parameters and needs, from those of the point before where the core is the same."""
+        key = replace(point, index=0, gate_macs=1)
+        if self._core is None or key != self._key:
+            goal = self.goals[0]
+            plan = point.plan(self.program, goal.device.name, goal.clock_mhz)
+            self._core, self._key = core_params(ProgramGeometry(self.program, plan)), key
+            self._resources = {f: estimate_params(self._core, f) for f in self.families}
+        params, found = self._core, self._resources
+        if params.geometry.plan.gate_macs != point.gate_macs:
+            params = with_gate_macs(params, point.gate_macs)
+            found = {family: with_vector(found[family], params) for family in self.families}
+        return params, {family: resources.needs() for family, resources in found.items()}
+
+
+# ----------------------------------------------------------------------------------- lower bounds
+
+
+def least_needs(program: Program, point: Point, family: str) -> dict[str, int]:
+    """Part of what a Plan needs that follows from a few parameters: the two arrays, and the
+    weights where they are on chip. The estimate has these very terms, so no Plan needs less.
+    """
+    needs = dict.fromkeys(RESOURCES, 0)
+    for array in arrays_of(program, point):
+        for name, value in _array_needs(array, family).items():
+            needs[name] += value
+    if point.weights == "chip":
+        needs["RAM18"] = sum(
+            map_memory(memory, family).ram18 for memory in _weights_on_chip(program, point)
+        )
+    return needs
+
+
+def arrays_of(program: Program, point: Point) -> list[ArrayParams]:
+    """The arrays of a point, as :func:`r2b.hw.params.core_params` makes them."""
+    widths = remember(program, "acc widths", None, lambda: _acc_widths(program))
+    bits = extent_of(program).weight_bits
+    real_bits = max(PIXEL_BITS, program.act_bits)
+    shapes = {
+        True: (point.p_in, point.p_out, 1, 1),
+        False: (point.lanes, point.mac_out, real_bits, bits),
+    }
+    return [
+        ArrayParams(
+            binary, lanes_in, lanes_out, point.lanes, a_width, w_width, widths[binary],
+            point.tile_pixels, point.bus, ceil_div(lanes_in * lanes_out * w_width, point.bus), HOP,
+        )
+        for binary, (lanes_in, lanes_out, a_width, w_width) in shapes.items()
+        if binary in widths
+    ]  # fmt: skip
+
+
+def _acc_widths(program: Program) -> dict[bool, int]:
+    """Bits of a sum of each engine that the network uses; no Plan changes them."""
+    plan = Plan("", 1.0, program.act_bits, 1, 1, 1, 1, 1, 1, 1, "stream", 1, 1)
+    convs = [
+        ConvGeometry(run, part, plan)
+        for stage in program.stages
+        for run in runs_of(stage)
+        for part in passes_of(program, run)
+    ]
+    return {
+        binary: signed_width(
+            min(conv.acc_bounds[0] for conv in convs if conv.binary is binary),
+            max(conv.acc_bounds[1] for conv in convs if conv.binary is binary),
+        )
+        for binary in {conv.binary for conv in convs}
+    }
+
+
+@lru_cache(maxsize=4096)
+def _array_needs(array: ArrayParams, family: str) -> dict[str, int]:
+    name = "binary array" if array.binary else "real array"
+    count = logic(name, array_features(array, family), family)
+    for memory in array_memories(array, ENGINE_NAMES[array.binary]):
+        count += Count(lutram=map_memory(memory, family).lutram)
+    a, w = array.a_width, array.w_width
+    product = Product("", "", a, w, a + w, array.lanes_in * array.lanes_out)
+    dsp = 0 if array.binary else dsp_blocks(product, family)
+    return Resources(family, True, (), {name: count + Count(dsp=dsp)}).needs()
+
+
+def _weights_on_chip(program: Program, point: Point) -> list[Memory]:
+    """Weight memories of both engines; their content, which takes long, is made once."""
+    key = (point.p_in, point.p_out, point.lanes, point.mac_out, point.bus)
+
+    def make() -> list[Memory]:
+        plan = point.plan(program, FIRST_DEVICE, 1.0)
+        geometry = ProgramGeometry(program, plan)
+        return [
+            word_memory(geometry, binary) for binary in (True, False) if geometry.engine(binary)
+        ]
+
+    return remember(program, "weights on chip", key, make, 4096)
+
+
+def least_fit(needs: dict[str, int], device: Device) -> Row:
+    """What :func:`fit` says of a lower bound; figures that are no estimate are left away."""
+    found = fit(needs, device)
+    if found["status"] == TOO_LARGE:
+        return {
+            "status": TOO_LARGE, "share": found["share"], "fullest": found["fullest"],
+            "reason": f"at least {found['reason']}",
+        }  # fmt: skip
+    return found
+
+
+def fit(needs: dict[str, int], device: Device) -> Row:
+    """What a Plan needs of a device, and whether that is within the planner's shares."""
+    has = device.has()
+    shares = {name: need / has[name] for name, need in needs.items()}
+    fullest = max(shares, key=lambda name: shares[name])
+    lacking = [
+        str(Misfit(name, needs[name], has[name])) for name in needs if shares[name] > SHARES[name]
+    ]
+    return needs | {
+        "status": TOO_LARGE if lacking else FITS,
+        "reason": ", ".join(lacking),
+        "share": shares[fullest],
+        "fullest": fullest,
+    }
+
+
+def _speed(params: CoreParams) -> Row:
+    geometry = params.geometry
+    frames = predict_frames(geometry, FRAMES)
+    return {
+        "frame_cycles": frames[-1].active,
+        "interval": frames[-1].last - frames[-2].last,
+        "bytes_per_frame": bytes_per_frame(geometry).total,
+        "binds": binding(frames[-1], stage_costs(geometry, params)),
+    }
+
+
+def _rate(speed: Row, goal: Goal) -> Row:
+    fps = goal.clock_mhz * 1e6 / speed["interval"]
+    return speed | {"fps": fps, "bandwidth": fps * speed["bytes_per_frame"]}
+
+
+def binding(frame: FrameCycles, stages: Sequence[StageCost]) -> str:
+    """What most of a frame's cycles go to.
+
+    ``input stream`` or ``weight stream``: the core waits. Else what most cycles of the stages are
+    bound by, and on which engine, for example ``binary compute``, ``real weights``, ``vector
+    compute``.
+    """
+    if max(frame.wait_input, frame.wait_weights) > frame.active:
+        waits = frame.wait_input, frame.wait_weights
+        return "input stream" if waits[0] >= waits[1] else "weight stream"
+    bound: Counter[str] = Counter()
+    for stage in stages:
+        bound[f"{stage.engine} {stage.binds}"] += stage.cycles
+    return max(sorted(bound), key=lambda name: bound[name])
+
+
+def plan_of(program: Program, row: Row) -> Plan:
+    """The Plan of a row."""
+    point = Point(
+        row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["lanes"],
+        row["mac_out"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
+    )  # fmt: skip
+    return replace(
+        point.plan(program, row["device"], row["clock_mhz"]), clock_mhz=float(row["clock_mhz"])
+    )

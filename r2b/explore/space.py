@@ -1,0 +1,220 @@
+"""The space: every Plan that the axes below span, and which of them are not worth evaluating.
+
+An axis is one line of :data:`AXES`; what the generator learns to build is added there. Widths that
+are powers of two are enough: a stage's channels and a memory's words are, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from r2b.backends.fpga.planner import make_plan
+from r2b.hw.loops import ceil_div
+from r2b.hw.memo import remember
+from r2b.hw.passes import passes_of, runs_of
+from r2b.hw.plan import WEIGHT_SOURCES, Plan
+from r2b.ir.errors import PlanError
+from r2b.ir.program import BinaryConv, Program
+
+Value = int | str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of the space.
+
+    Parameters
+    ----------
+    name : str
+        As in ``--axis`` and in the tables.
+    values : tuple
+        In the order in which they are tried.
+    meaning : str
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    meaning: str
+
+
+AXES = {
+    axis.name: axis
+    for axis in (
+        Axis("p_in", (8, 16, 32, 64, 128, 256), "XNOR array: inputs per processing element"),
+        Axis("p_out", (8, 16, 32, 64, 128, 256), "XNOR array: processing elements"),
+        Axis("weights", WEIGHT_SOURCES, "weights from memory on chip, or from a stream"),
+        Axis("bus", (64, 128, 256), "bits of weights per cycle into an array"),
+        Axis("lanes", (1, 2, 4, 8, 16), "epilogue lanes"),
+        Axis("mac_tiles", (1, 2, 4, 8), "elements of the MAC array per epilogue lane"),
+        Axis("tile_pixels", (16, 32, 64, 128), "pixels whose sums the accumulators hold"),
+        Axis("gate_macs", (1, 4, 16), "int8 products per cycle in the vector unit"),
+    )
+}
+"""Name -> axis. Points that agree in the first ones follow each other and share what depends on
+them, the weights' words above all."""
+Axes = Mapping[str, tuple[Value, ...]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the space: one value per axis.
+
+    Parameters
+    ----------
+    index : int
+        Its number in the product of all axes.
+    p_in, p_out : int
+    weights : str
+    bus, lanes, mac_tiles, tile_pixels, gate_macs : int
+    """
+
+    index: int
+    p_in: int
+    p_out: int
+    weights: str
+    bus: int
+    lanes: int
+    mac_tiles: int
+    tile_pixels: int
+    gate_macs: int
+
+    @property
+    def mac_out(self) -> int:
+        """Elements of the MAC array."""
+        return self.lanes * self.mac_tiles
+
+    @property
+    def name(self) -> str:
+        """Every parameter, in short."""
+        return (
+            f"{self.p_in}x{self.p_out} {self.weights} bus {self.bus}, lanes {self.lanes}, "
+            f"MACs {self.lanes * self.mac_out}, T {self.tile_pixels}, gate MACs {self.gate_macs}"
+        )
+
+    def plan(self, program: Program, device: str, clock_mhz: float) -> Plan:
+        """Its Plan, with the memory map.
+
+        Raises
+        ------
+        PlanError
+            The point is illegal.
+        """
+        return make_plan(
+            program, device, clock_mhz, (self.p_in, self.p_out), lanes=self.lanes,
+            mac_out=self.mac_out, tile_pixels=self.tile_pixels, weights=self.weights,
+            weight_word=self.bus, mac_weight_word=self.bus, gate_macs=self.gate_macs,
+        )  # fmt: skip
+
+
+def points(axes: Axes) -> Iterator[Point]:
+    """Every point, in one order."""
+    for index, values in enumerate(product(*(axes[name] for name in AXES))):
+        yield Point(index, *values)  # type: ignore[arg-type]
+
+
+def full_axes() -> dict[str, tuple[Value, ...]]:
+    """The values of every axis."""
+    return {name: axis.values for name, axis in AXES.items()}
+
+
+def parse_axes(texts: list[str]) -> dict[str, tuple[Value, ...]]:
+    """The axes with those of ``NAME=V,V,...`` replaced.
+
+    Raises
+    ------
+    PlanError
+        A text is of another form, or names no axis.
+    """
+    axes = full_axes()
+    for text in texts:
+        name, _, values = text.partition("=")
+        if name not in axes:
+            raise PlanError(f"--axis {text!r}: the axes are {', '.join(AXES)}; --axes lists them")
+        axes[name] = tuple(_value(name, item.strip()) for item in values.split(","))
+        if len(set(axes[name])) < len(axes[name]):
+            raise PlanError(f"--axis {text!r} names a value twice")
+    return axes
+
+
+def _value(name: str, text: str) -> Value:
+    if name == "weights":
+        if text not in WEIGHT_SOURCES:
+            raise PlanError(f"--axis weights takes {' or '.join(WEIGHT_SOURCES)}, not {text!r}")
+        return text
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise PlanError(f"--axis {name} takes positive integers with commas, not {text!r}")
+    return int(text)
+
+
+# ---------------------------------------------------------------------- not worth evaluating
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Most channels that the arrays of a network can be busy with.
+
+    Parameters
+    ----------
+    binary_in, binary_out, real_out : int
+    weight_bits : int
+        Of a real weight.
+    """
+
+    binary_in: int
+    binary_out: int
+    real_out: int
+    weight_bits: int
+
+
+def extent_of(program: Program) -> Extent:
+    """Channels of a Program's passes."""
+    return remember(program, "extent", None, lambda: _extent_of(program))
+
+
+def _extent_of(program: Program) -> Extent:
+    parts = [
+        part
+        for stage in program.stages
+        for run in runs_of(stage)
+        for part in passes_of(program, run)
+    ]
+    binary = [part for part in parts if isinstance(part.conv, BinaryConv)]
+    real = [part.conv for part in parts if not isinstance(part.conv, BinaryConv)]
+    return Extent(
+        max((part.source_shape[0] for part in binary), default=1),
+        max((len(part.conv.weight) for part in binary), default=1),
+        max((len(conv.weight) for conv in real), default=1),
+        max((conv.weight_bits for conv in real), default=8),
+    )
+
+
+def indivisible(point: Point) -> str | None:
+    """The side of the array that the lanes do not divide, if there is one."""
+    sides = (name for name in ("p_in", "p_out") if getattr(point, name) % point.lanes)
+    return next((f"lanes do not divide {name}" for name in sides), None)
+
+
+def unfit(point: Point, extent: Extent, axes: Axes) -> str | None:
+    """Why a point is left out before a Plan is made of it, if it is.
+
+    The lanes must divide the array; and where a smaller value of an axis keeps every stage as busy,
+    the point can only be larger, never faster.
+    """
+    load = max(point.p_in * point.p_out, point.lanes * point.mac_out * extent.weight_bits)
+    cases = (
+        ("p_in", extent.binary_in, "a smaller p_in holds the channels of every binary stage"),
+        ("p_out", extent.binary_out, "a smaller p_out holds the channels of every binary stage"),
+        ("mac_tiles", ceil_div(extent.real_out, point.lanes),
+         "fewer mac_tiles hold the channels of every real stage"),
+        ("bus", load, "a narrower bus loads every array in one cycle"),
+    )  # fmt: skip
+    return indivisible(point) or next(
+        (text for name, enough, text in cases if _less_will_do(point, name, enough, axes)), None
+    )
+
+
+def _less_will_do(point: Point, name: str, enough: int, axes: Axes) -> bool:
+    """Whether the axis has a smaller value than the point's that is enough."""
+    return any(enough <= int(value) < getattr(point, name) for value in axes[name])

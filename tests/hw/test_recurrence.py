@@ -1,0 +1,116 @@
+"""The cycles of a stage, and the words of the tables, against the slow way of finding them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import pytest
+from amaranth.hdl import signed
+from amaranth.lib import data
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r2b.backends.fpga.planner import make_plan
+from r2b.hw import timing
+from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.issue import Issuer
+from r2b.hw.loops import pack, pack_fields, pack_rows
+from r2b.hw.params import core_params
+from r2b.hw.timing import CLOSE_SEGMENT, NEED_ROWS, NEED_SEGMENT, START
+from tests.hw.families import FAMILIES
+from tests.hw.programs import random_program
+
+PLANS = (
+    ((8, 8), {"lanes": 4, "mac_out": 4, "tile_pixels": 7, "gate_macs": 1}),
+    ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 16, "weights": "stream",
+              "weight_word": 8, "mac_weight_word": 8, "gate_macs": 2}),
+    ((16, 4), {"lanes": 1, "mac_out": 3, "tile_pixels": 40, "weight_word": 4}),
+)  # fmt: skip
+DEEP = random_program(5, widths=(32, 64), blocks=2)
+
+
+def step_by_step(conv, engine, gate):
+    """The recurrence of the module's docstring, one step after the other."""
+    loading, turnaround = engine.array.load_words + Issuer.WORD_LATENCY, engine.turnaround
+    taken, handed, pixels, waiting = START, -turnaround, 0, START + 1
+    freed: deque[int] = deque([0, 0], maxlen=2)
+    issued = words = 0
+    events = []
+    tiles = list(conv.tiles())
+    per_channel = len(tiles) if conv.pixel_outer else len(tiles) // conv.tiles_out
+    for index, (ko, tile) in enumerate(tiles):
+        if conv.from_frame:
+            events.append((taken + 1, NEED_ROWS))
+        for step in conv.steps(tile):
+            offered = taken + 1
+            if step.new_tap:
+                offered += step.lookups + 1 + step.first_of_tile
+            taken = max(offered, handed + turnaround + 1)
+            earliest = freed[0] if step.first_of_tile else 0
+            handed = max(taken + loading, handed + pixels, earliest)
+            pixels = step.pixels
+            issued += pixels
+            if index % per_channel == 0 and step.first_of_tile:
+                events.append((taken + 1, NEED_SEGMENT))
+            if (index + 1) % per_channel == 0 and step.last_of_tile:
+                events.append((taken + engine.array.load_words, CLOSE_SEGMENT))
+        full = handed + pixels + engine.settle
+        drain = tile.pixels * conv.tile_groups(ko)
+        last = max(full, waiting, gate) + drain
+        waiting = last + 1
+        freed.append(last + 1)
+        words += drain
+    return last + engine.flush + 2, issued, words, sorted(events)
+
+
+@pytest.mark.parametrize("plan", range(len(PLANS)))
+@pytest.mark.parametrize("name", ["gates", "vgg", "padded", "dense", "deep"])
+def test_every_pass_is_the_recurrence(name, plan):
+    """Also where output-channel tiles repeat, and whenever the gate is ready."""
+    program = DEEP if name == "deep" else FAMILIES[name](1)
+    shape, changes = PLANS[plan]
+    geometry = ProgramGeometry(program, make_plan(program, parallelism=shape, **changes))
+    params = core_params(geometry)
+    for conv in geometry.convs:
+        engine = params.engines[conv.binary]
+        found = timing.conv_cycles(conv, params)
+        active, issued, words, events = step_by_step(conv, engine, found.gate)
+        kinds = {NEED_ROWS, NEED_SEGMENT, CLOSE_SEGMENT}
+        mine = sorted((e.cycle, e.kind) for e in found.events if e.kind in kinds)
+        assert (found.active, found.issued, found.drained, mine) == (active, issued, words, events)
+        assert conv.num_steps == sum(len(conv.steps(tile)) for _, tile in conv.tiles())
+        assert conv.num_tiles == len(list(conv.tiles()))
+
+
+def test_repeated_channel_tiles_are_covered():
+    """The largest case has more of them than the recurrence is run for."""
+    shape, changes = PLANS[1]
+    geometry = ProgramGeometry(DEEP, make_plan(DEEP, parallelism=shape, **changes))
+    assert max(conv.tiles_out for conv in geometry.convs if not conv.pixel_outer) >= 16
+
+
+numbers = st.integers(-(2**15), 2**15 - 1)
+
+
+@given(st.lists(st.lists(numbers, min_size=5, max_size=5), min_size=1, max_size=4),
+       st.integers(1, 16), st.integers(1, 100))  # fmt: skip
+def test_rows_of_words(rows, bits, width):
+    """Word k of a row is the packed row's bits from ``k * width`` on."""
+    array = np.array(rows, np.int64)
+    wanted = []
+    for row in array:
+        whole = pack(row & ((1 << bits) - 1), bits, (1 << bits) - 1)
+        for start in range(0, 5 * bits, width):
+            wanted.append((whole >> start) & ((1 << width) - 1))
+    assert pack_rows(array, bits, width) == wanted
+
+
+@given(st.lists(st.tuples(numbers, st.integers(0, 1)), max_size=6))
+def test_fields_are_packed_as_amaranth_does(values):
+    """Elements that are left away are zeros."""
+    layout = data.ArrayLayout(data.StructLayout({"theta": signed(16), "flip": 1}), 6)
+    given_ = [{"theta": theta, "flip": flip} for theta, flip in values]
+    wanted = layout.const(given_ + [{}] * (6 - len(values))).as_value().value
+    columns = [[theta for theta, _ in values], [flip for _, flip in values]]
+    assert pack_fields(list(zip(columns, (16, 1), strict=True))) == wanted
