@@ -9,11 +9,12 @@ and the next stage begins with a network that knows little. The nearest binary c
 - else into the statistics of the batch norm behind it, where one comes before the skip is added:
   exact;
 - else into what the skips add up: channel c of a group is scaled by ``s[c]``, 1 over the geometric
-  mean of ``alpha[c]`` over the group's convolutions. Batch norms read it, and divide by it; other
-  layers are divided by it here. Exact where the convolutions of a group have one alpha per channel.
+  mean of ``alpha[c]`` over the last convolution of each of its residuals. Batch norms read it, and
+  divide by it; other layers are divided by it here. Exact where those have one alpha per channel.
 
-XNOR-Net's own alpha needs nothing. The paper says no more than that each stage is initialised from
-the one before (section 4.2).
+XNOR-Net's own alpha needs nothing. A channel whose weights are all but 0 was silent and is not any
+more where no learned factor can keep it so: a sign has no 0. The paper says no more than that each
+stage is initialised from the one before (section 4.2).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from r2b.train.layers import BinaryConv2d, ChannelScale, RankOneScale
 from r2b.train.network import Network
 
 LEAST = 1e-6
-"""A channel whose weights are smaller than this says nothing: there is no size to keep."""
+"""A channel whose weights are smaller than this has no size that could be divided by."""
 
 
 @torch.no_grad()
@@ -41,25 +42,31 @@ def keep_magnitudes(network: Network) -> None:
         Its binary convolutions' weights stay as they are.
     """
     options = network.options
-    if options.convolution == "real" or options.scale in ("alpha", "alpha-map"):
+    if options.convolution == "real":
         return
     residuals = list(_residuals(network.body))
+    for residual in residuals:
+        _into_shortcut(residual)
+    if options.scale in ("alpha", "alpha-map"):
+        return
     if options.scale in ("channel", "rank-one"):
         for residual in residuals:
             _into_factors(residual)
     elif options.order == "post":
         for residual in residuals:
-            for conv, norm in zip(residual.convolutions(), residual.norms(), strict=True):
-                _scale_statistics(norm, 1 / magnitudes(conv))
+            _into_statistics(residual)
     elif options.activation != "hardtanh":  # that one would cut off what is scaled
         _into_skips(network)
-    for residual in residuals:
-        _into_shortcut(residual)
 
 
 def magnitudes(conv: nn.Module) -> Tensor:
-    """Return alpha, the mean magnitude of each output channel's weights; 1 where there is none."""
-    alpha = conv.get_parameter("weight").abs().mean(dim=(1, 2, 3))
+    """Return alpha, the mean magnitude of each output channel's weights."""
+    return conv.get_parameter("weight").abs().mean(dim=(1, 2, 3))
+
+
+def _divisors(conv: nn.Module) -> Tensor:
+    """Return alpha, and 1 where it is too small to divide by."""
+    alpha = magnitudes(conv)
     return torch.where(alpha > LEAST, alpha, torch.ones_like(alpha))
 
 
@@ -78,11 +85,16 @@ def _into_factors(residual: Residual) -> None:
                 raise TypeError(f"a {type(factor).__name__} holds no factor per channel")
 
 
+def _into_statistics(residual: Residual) -> None:
+    for conv, norm in zip(residual.convolutions(), residual.norms(), strict=True):
+        _scale_statistics(norm, 1 / _divisors(conv))
+
+
 def _into_shortcut(residual: Residual) -> None:
     """A binary shortcut has a batch norm behind it."""
     for conv in residual.shortcut.children():
         if isinstance(conv, BinaryConv2d):
-            _scale_statistics(residual.shortcut.get_submodule("norm"), 1 / magnitudes(conv))
+            _scale_statistics(residual.shortcut.get_submodule("norm"), 1 / _divisors(conv))
 
 
 def _into_skips(network: Network) -> None:
@@ -98,7 +110,7 @@ def _into_skips(network: Network) -> None:
         writer.get_parameter("bias").mul_(scale)
         for index, residual in enumerate(residuals):
             read = before if index == 0 and before is not None else scale
-            inner = [1 / magnitudes(conv) for conv in residual.convolutions()[:-1]]
+            inner = [1 / _divisors(conv) for conv in residual.convolutions()[:-1]]
             for norm, factor in zip(residual.norms(), [read, *inner], strict=True):
                 _scale_statistics(norm, factor)
         before = scale
@@ -109,7 +121,9 @@ def _into_skips(network: Network) -> None:
 def _scale_of(residuals: list[Residual]) -> Tensor:
     """Return s, one per channel: the last convolution of each residual writes to the skips."""
     found = torch.stack([magnitudes(residual.convolutions()[-1]) for residual in residuals])
-    return torch.exp(-found.log().mean(dim=0))
+    alive = found > LEAST
+    logs = torch.where(alive, found, torch.ones_like(found)).log()
+    return torch.exp(-logs.sum(dim=0) / alive.sum(dim=0).clamp_min(1))
 
 
 def _divide_inputs(conv: nn.Module, scale: Tensor) -> None:

@@ -24,14 +24,17 @@ CASES = {
     "rank-one": {**PRE, "scale": "rank-one"},
     "post": {**PRE, "scale": "none", "order": "post"},
     "post, channel": {**PRE, "scale": "channel", "order": "post"},
+    "post, skips over two": {**PRE, "scale": "none", "order": "post", "skips": "block"},
     "alpha": {**PRE, "scale": "alpha"},
+    "alpha, binary shortcuts": {**PRE, "scale": "alpha", "downsample": "binary"},
 }
 
 
 def network(options: dict, *, one_alpha: bool):
-    """Real weights that are +-alpha, one alpha per output channel, of each group or of each layer.
+    """Real weights that are +-alpha, one alpha per output channel of each layer.
 
-    Everything else is random, the batch norms' statistics too.
+    With ``one_alpha`` the last convolutions of a group's residuals have the same. Everything else
+    is random, the batch norms' statistics too.
     """
     source = generator(7, "magnitudes")
     found = zoo.build("real-to-binary-32", {**SMALL, **options}, seed=1)
@@ -44,9 +47,10 @@ def network(options: dict, *, one_alpha: bool):
             for residual in group.children():
                 assert isinstance(residual, Residual)
                 for conv in residual.convolutions():
-                    drawn = torch.rand(len(conv.weight), generator=source)
-                    shared = drawn if shared is None or not one_alpha else shared
-                    conv.weight.copy_(conv.weight.sign() * (0.02 + shared)[:, None, None, None])
+                    alpha = torch.rand(len(conv.weight), generator=source)
+                    if one_alpha and conv is residual.convolutions()[-1]:
+                        shared = alpha = alpha if shared is None else shared
+                    conv.weight.copy_(conv.weight.sign() * (0.02 + alpha)[:, None, None, None])
         for module in found.modules():
             if isinstance(module, BinaryConv2d) and module.kernel_size == 1:
                 drawn = torch.rand(len(module.weight), generator=source)
@@ -64,7 +68,9 @@ def logits(net, *, binary: bool) -> torch.Tensor:
 @pytest.mark.parametrize("name", CASES)
 def test_signs_do_what_the_weights_did(name):
     # only what the skips add up needs one alpha for a whole group
-    real = network(CASES[name], one_alpha=CASES[name]["scale"] in ("gate", "none"))
+    options = CASES[name]
+    in_skips = options["order"] == "pre" and options["scale"] in ("gate", "none")
+    real = network(options, one_alpha=in_skips)
     expected = logits(real, binary=False)
     binary = copy.deepcopy(real)
     keep_magnitudes(binary)
@@ -92,8 +98,36 @@ def test_hardtanh_networks_stay_as_they_are():
     assert all(map(torch.equal, real.state_dict().values(), kept.state_dict().values()))
 
 
-def test_weights_of_0_divide_nothing_by_0():
+def silence(net, channel: int) -> None:
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, BinaryConv2d):
+                module.weight[channel] *= 1e-9
+
+
+def test_a_learned_factor_keeps_a_silent_channel_silent():
+    real = network(CASES["channel"], one_alpha=False)
+    silence(real, 0)
+    expected = logits(real, binary=False)
+    keep_magnitudes(real)
+    torch.testing.assert_close(logits(real, binary=True), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_silent_channel_moves_no_other_ones_scale():
+    """The scale of a channel is the mean over the convolutions that have a size there."""
     real = network(CASES["gate"], one_alpha=True)
+    silenced = copy.deepcopy(real)
+    first = next(part for part in silenced.modules() if isinstance(part, Residual))
+    silence(first, 0)
+    keep_magnitudes(real)
+    keep_magnitudes(silenced)
+    for name, value in silenced.named_parameters():
+        if not name.startswith("body.group1.0.conv"):
+            assert torch.equal(value, real.get_parameter(name))
+
+
+def test_weights_of_0_divide_nothing_by_0():
+    real = network(CASES["gate, binary shortcuts"], one_alpha=True)
     with torch.no_grad():
         for module in real.modules():
             if isinstance(module, BinaryConv2d):
