@@ -29,6 +29,10 @@ class TrainingError(UserError):
     """An experiment, or the folder of a training run, cannot be used."""
 
 
+class SharedTrainingError(TrainingError):
+    """The same, found by every one of the processes that train together: one of them tells it."""
+
+
 class PlanError(UserError):
     """The Plan cannot be built: a parameter out of range, or a device too small."""
 

@@ -224,6 +224,7 @@ def _train(reporter: Reporter, order: Order) -> list[dict[str, Any]]:
     """Train one experiment from every seed."""
     from r2b.train import data as datasets
     from r2b.train import experiment
+    from r2b.train.files import read_json
     from r2b.train.run import MODEL, RESULT, folder, train
 
     experiment.load(order.experiment)  # a wrong name is refused before the data are read
@@ -235,12 +236,12 @@ def _train(reporter: Reporter, order: Order) -> list[dict[str, Any]]:
     for seed in order.seeds:
         chosen = replace(settings, seed=seed)
         place = folder(order.output, chosen, order.experiment)
-        verb = "kept" if (place / RESULT).exists() else "wrote"
+        known = read_json(place / RESULT) if (place / RESULT).exists() else None
         with reporter.progress(_BAR):
             how = _how(reporter, order, fabric)
             results.append(train(order.experiment, chosen, data, how))
         reporter.show(_brief(results[-1]))
-        reporter.show(f"{verb} {place / MODEL}")
+        reporter.show(f"{'kept' if results[-1] == known else 'wrote'} {place / MODEL}")
     return results
 
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.text import Text
 
 from r2b import __version__
-from r2b.ir.errors import UserError
+from r2b.ir.errors import SharedTrainingError, UserError
 
 EQUAL, DIFFERENT, BAD_INPUT, DEFECT, INTERRUPTED, TERMINATED = 0, 1, 2, 70, 130, 143
 """Exit statuses."""
@@ -52,7 +52,7 @@ class Reporter:
     as_json : bool
         Standard output holds one JSON document and nothing else.
     speaks : bool
-        False in all but one of several processes that do the same: bad input is told once.
+        False in all but one of several processes that do the same: what all find, one tells.
     """
 
     quiet: bool = False
@@ -117,7 +117,7 @@ def exit_statuses(
     try:
         yield
     except UserError as error:
-        if reporter.speaks:
+        if reporter.speaks or not isinstance(error, SharedTrainingError):
             reporter.error(str(error))
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:

@@ -103,6 +103,10 @@ def test_a_folder_that_is_there(run, few_digits):
         "choose another -o\n"
     )
     assert run(*arguments, "--resume") == (0, "", "")
+    model = "runs/seed-0/full-precision/model.pt"
+    for more, verb in (((), "kept"), (("--test",), "wrote"), (("--test",), "kept")):
+        status, out, _ = run(*arguments[:-1], "--resume", *more)
+        assert (status, out.splitlines()[-1]) == (0, f"{verb} {model}")
 
 
 KNOWN = ", ".join(experiment.names())

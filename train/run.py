@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
-from r2b.ir.errors import TrainingError
+from r2b.ir.errors import SharedTrainingError, TrainingError
 from r2b.train import checkpoint, experiment, files, zoo
 from r2b.train.data.dataset import DataSet, set_epoch
 from r2b.train.evaluate import accuracy, first_frames, settle, size
@@ -145,7 +145,7 @@ def _locked(place: Path, how: How) -> Iterator[None]:
         problem = _lock(place, held) if how.fabric.is_global_zero else ""
         problem = str(how.fabric.broadcast(problem))
         if problem:
-            raise TrainingError(problem)
+            raise SharedTrainingError(problem)
         try:
             yield
         except OSError as error:
@@ -186,12 +186,12 @@ class _Run:
             return
         different = _difference(files.read_json(path), self._identity())
         if different:
-            raise TrainingError(
+            raise SharedTrainingError(
                 f"{self.place} holds a run with {different:.400}; choose another -o, or go on with "
                 "its settings"
             )
         if not self.how.resume:
-            raise TrainingError(
+            raise SharedTrainingError(
                 f"{self.place} holds a run already; go on with it by --resume, or choose another -o"
             )
 
@@ -220,8 +220,10 @@ class _Run:
         return result
 
     def _known_result(self) -> dict[str, Any] | None:
+        """What the first process finds; another may look when it has written already."""
         path = self.place / RESULT
-        return files.read_json(path) if path.exists() else None
+        found = files.read_json(path) if self.writes and path.exists() else None
+        return self.how.fabric.broadcast(found)
 
     def _begin(self) -> State:
         path = self.place / STATE
