@@ -71,8 +71,8 @@ class Resources:
     calibrated : bool
         False: the coefficients are those of another family, or something here was never measured.
     unmeasured : tuple of str
-        Features, as ``component: feature``, that no accelerator of the calibration has; their LUTs
-        and flip-flops are missing here.
+        Features, as ``component: feature``, that no fitted accelerator of the family has; their
+        LUTs and flip-flops are missing here.
     components : dict of str to Count
         In the order of :data:`r2b.backends.cost.features.COMPONENTS`.
     """
@@ -108,7 +108,15 @@ def with_vector(known: Resources, params: CoreParams) -> Resources:
     for product in vector_products(params):
         cells += Count(dsp=dsp_blocks(product, known.family))
     count = logic("vector", sizes, known.family) + cells
-    return replace(known, components=known.components | {"vector": count})
+    others = (name for name in known.unmeasured if not name.startswith("vector: "))
+    table = coefficients()["families"][CALIBRATED[known.family]]
+    unmeasured = tuple(sorted({*others, *_unmeasured({"vector": sizes}, table)}))
+    return replace(
+        known,
+        calibrated=CALIBRATED[known.family] == known.family and not unmeasured,
+        unmeasured=unmeasured,
+        components=known.components | {"vector": count},
+    )
 
 
 def logic(component: str, sizes: dict[str, float], family: str) -> Count:

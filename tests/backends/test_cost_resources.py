@@ -18,6 +18,7 @@ from r2b.backends.cost.resources import (
     estimate,
     estimate_params,
     shared_name,
+    with_vector,
 )
 from r2b.backends.fpga.planner import make_plan
 from r2b.hw.devices import DEVICES
@@ -88,6 +89,15 @@ def test_components_add_up():
     assert list(found.components) == [name for name in COMPONENTS if name in found.components]
     assert found.needs()["LUT"] == found.total.lut + 6 * found.total.lutram
     assert found.calibrated
+
+
+@pytest.mark.parametrize("device", ["ecp5-85f", "zu3eg"])
+def test_another_vector_unit_alone(device):
+    """What a search adds to a known core is what an estimate from nothing says."""
+    net = random_program(1)
+    few, many = (make_plan(net, device, parallelism=(8, 8), gate_macs=n) for n in (1, 16))
+    params = core_params(ProgramGeometry(net, many))
+    assert with_vector(estimate(net, few), params) == estimate(net, many)
 
 
 def test_ultrascale_is_not_calibrated():
