@@ -1,21 +1,41 @@
 """What was made of an object is not made again while the object lives.
 
 A search evaluates one Program under thousands of Plans, and most of what a Plan implies depends on
-few of its parameters. Programs, stages and geometries never change, so identity is enough.
+few of its parameters. Programs, stages and geometries never change, so identity is enough. What is
+kept hangs on the object itself: what was made of it may refer to it, and both go together.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Made = TypeVar("Made")
 MOST = 256
 """Results of a kind that are kept per object; the one used longest ago goes first."""
+PLACE = "_remembered"
+"""Entry of the object's ``__dict__``."""
 
-_kept: dict[int, dict[str, OrderedDict[Hashable, object]]] = {}
+
+class Kept(dict[str, "OrderedDict[Hashable, Any]"]):
+    """Kind -> key -> result, of one object; a copy of the object, or a pickle, begins anew.
+
+    Parameters
+    ----------
+    owner : int
+        Identity of the object.
+    """
+
+    def __init__(self, owner: int = 0) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Kept:
+        return Kept()
+
+    def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
+        return Kept, ()
 
 
 def remember(
@@ -26,7 +46,7 @@ def remember(
     Parameters
     ----------
     owner : object
-        What it is made of; it must not change.
+        What it is made of; it must not change, and has a ``__dict__``.
     kind : str
         What it is.
     key : hashable
@@ -35,14 +55,13 @@ def remember(
     most : int
         Results of this kind that are kept at a time.
     """
-    kinds = _kept.get(id(owner))
-    if kinds is None:
-        kinds = _kept[id(owner)] = {}
-        weakref.finalize(owner, _kept.pop, id(owner), None)
-    known = kinds.setdefault(kind, OrderedDict())
+    kept = owner.__dict__.get(PLACE)
+    if kept is None or kept.owner != id(owner):
+        kept = owner.__dict__[PLACE] = Kept(id(owner))  # past a frozen dataclass's own guard
+    known = kept.setdefault(kind, OrderedDict())
     if key in known:
         known.move_to_end(key)
-        return known[key]  # type: ignore[return-value]
+        return known[key]
     made = known[key] = make()
     if len(known) > most:
         known.popitem(last=False)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
+import weakref
 
-from r2b.hw import memo
+import pytest
+
+from r2b.backends.cost.hardware import cost
+from r2b.backends.fpga.planner import make_plan
 from r2b.hw.memo import remember
+from tests.hw.programs import random_program
 
 
 class Owner:
@@ -42,15 +49,39 @@ def test_the_one_used_longest_ago_goes_first():
     assert made == [1, 2, 3, 2]
 
 
-def test_nothing_outlives_its_owner():
-    """So that another object of the same address is never taken for it."""
+def owner_and_made() -> tuple[weakref.ref, weakref.ref]:
     owner = Owner()
-    remember(owner, "a", 1, object)
-    key = id(owner)
-    assert key in memo._kept
-    del owner
+    remember(owner, "itself", 1, lambda: [owner])
+    return weakref.ref(owner), weakref.ref(remember(owner, "a", 1, Owner))
+
+
+def test_nothing_outlives_its_owner():
+    """Not even where what was made of an object refers to it."""
+    gone = owner_and_made()
     gc.collect()
-    assert key not in memo._kept
+    assert [ref() for ref in gone] == [None, None]
+
+
+def test_an_explored_program_goes_with_all_its_plans():
+    program = random_program(1)
+    for p_in in (8, 16):
+        cost(program, make_plan(program, "ecp5-85f", parallelism=(p_in, 8)))
+    gone = weakref.ref(program)
+    del program
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize(
+    "twin", [copy.copy, copy.deepcopy, lambda owner: pickle.loads(pickle.dumps(owner))]
+)
+def test_a_copy_begins_anew(twin):
+    """It may be changed before it is used."""
+    owner = Owner()
+    first = remember(owner, "a", 1, object)
+    other = twin(owner)
+    assert remember(other, "a", 1, object) is not first
+    assert remember(owner, "a", 1, object) is first
 
 
 def test_what_fails_is_not_remembered():
