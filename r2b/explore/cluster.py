@@ -21,7 +21,8 @@ from r2b.ir.errors import ToolError, UserError
 from r2b.ir.program import Program
 
 LOCAL = "local"
-NO_DASHBOARD: Any = None
+ANY_PORT = "127.0.0.1:0"
+"""Of Dask's page about itself: its usual port may be another exploration's."""
 TIMEOUT = "10s"
 """How long is waited for a scheduler and for a first worker."""
 LOST = 5
@@ -182,7 +183,7 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
             address = stack.enter_context(
                 LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True,
-                    dashboard_address=NO_DASHBOARD, silence_logs=logging.CRITICAL,
+                    dashboard_address=ANY_PORT, silence_logs=logging.CRITICAL,
                 )
             )  # fmt: skip
         try:

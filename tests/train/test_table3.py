@@ -106,6 +106,7 @@ from r2b.train import data, recipe, table3, table3_report
 from r2b.train.run import Settings
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of the shell ignores it
     root, spec, rows = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     settings = Settings(spec, 0, 0.125, 1e-3)
     print(table3.estimate(settings, data.load(spec), 1, 2, rows))

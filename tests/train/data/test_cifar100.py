@@ -87,7 +87,7 @@ def test_train_and_validation_share_nothing_and_lose_nothing(data):
 def test_a_few_batches_to_training(data):
     loader = DataLoader(data.train, 16, generator=torch.Generator().manual_seed(1), shuffle=True)
     generator = torch.Generator().manual_seed(2)
-    change = augmentation(data.name, phase=1)
+    change = augmentation(data.name, stage=1)
     for images, labels in loader:
         changed = change(images / 255, generator)
         mixed, probabilities = mixup(changed, labels, data.num_classes, 0.2, generator)

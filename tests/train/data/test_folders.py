@@ -216,7 +216,7 @@ def test_negative_epochs(pets, seed, epoch):
 def test_a_few_batches_to_training(imagenet):
     data = load(f"imagenet:{imagenet}", warn=ignore)
     loader = DataLoader(data.train, 4, shuffle=True, generator=torch.Generator().manual_seed(1))
-    change = augmentation(data.name, phase=1)
+    change = augmentation(data.name, stage=1)
     generator = torch.Generator().manual_seed(2)
     shapes = [change(images / 255, generator).shape for images, _ in loader]
     assert shapes == [(4, 3, 224, 224), (4, 3, 224, 224), (1, 3, 224, 224)]
