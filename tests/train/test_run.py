@@ -165,11 +165,9 @@ def test_pictures_are_cropped_alike_by_a_run_that_stops(how, settings, tmp_path)
     assert "model.pt" in expected
 
 
-@pytest.mark.parametrize("save_every", [1, 2])
-def test_a_run_that_stops_again_and_again_ends_with_the_same_bytes(
-    how, settings, data, whole, save_every
-):
-    assert train_with_stops(NAME, settings, data, replace(how, save_every=save_every)) >= 6
+def test_a_run_that_stops_again_and_again_ends_with_the_same_bytes(how, settings, data, whole):
+    # every second step is saved, so that steps are done again; above each one is
+    assert train_with_stops(NAME, settings, data, replace(how, save_every=2)) >= 6
     assert content(place(how, settings)) == whole
     assert len(content(place(how, settings))) == 5
 
