@@ -14,6 +14,7 @@ from r2b.hw.epilogue import Epilogue
 from r2b.hw.memory import registered_read, rom
 from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
+from r2b.hw.presum import PresumBuffer
 from r2b.hw.sequencer import COUNTERS, Sequencer
 from r2b.hw.sinks import Sinks
 
@@ -91,10 +92,12 @@ class Core(wiring.Component):
         engines = self._engines(m, d, go, sequencer)
         frame, line = self._frame(m, engines, sequencer)
         unit = self._vector(m, d, go, engines, sequencer)
+        if self.streamed:
+            self._feed(m, d, engines, unit)
         lanes, sink = self._results(m, d, engines, unit)
         signs = self._sign_memory(m, d, engines, sink)
         self._feature_memory(m, d, engines, lanes, sink, line, signs)
-        self._stalls(m, go, engines, sequencer)
+        self._stalls(m, go, engines, sequencer, unit)
         self._trace(m, go, sequencer, sink)
         m.d.comb += [self.early.eq(frame.early), self.late.eq(frame.late)]
         return m
@@ -127,11 +130,9 @@ class Core(wiring.Component):
         for engine in engines.values():
             done = done | engine.done
         m.d.comb += sequencer.stage_done.eq(done)
-        if self.streamed:
-            self._feed(m, engines)
         return engines
 
-    def _feed(self, m: Module, engines) -> None:
+    def _feed(self, m: Module, d, engines, unit) -> None:
         m.submodules.feeder = feeder = weights.WeightFeeder(self.params.geometry)
         connect(m, wiring.flipped(self.weights), feeder.i)
         m.d.comb += self.misplaced.eq(feeder.misplaced)
@@ -141,6 +142,14 @@ class Core(wiring.Component):
                 engine.w_valid.eq(feeder.valid[binary]),
                 engine.w_last.eq(feeder.last),
                 feeder.ready[binary].eq(engine.w_ready),
+            ]
+        if self.params.vector.bus:
+            m.d.comb += [
+                unit.w_data.eq(feeder.word),
+                unit.w_valid.eq(feeder.valid[weights.VECTOR :]),
+                unit.w_last.eq(feeder.last),
+                feeder.ready[weights.VECTOR :].eq(unit.w_ready),
+                *(engine.reading.eq(d.gated & unit.reading) for engine in engines.values()),
             ]
 
     def _frame(self, m: Module, engines, sequencer):
@@ -179,12 +188,14 @@ class Core(wiring.Component):
         ]
         return unit
 
-    def _stalls(self, m: Module, go, engines, sequencer) -> None:
+    def _stalls(self, m: Module, go, engines, sequencer, unit) -> None:
         """One cause per waiting cycle; whatever waits, everything that issues stands still."""
         starved = unfed = 0
         for engine in engines.values():
             starved = starved | engine.starved
             unfed = unfed | engine.unfed
+        if self.params.vector.bus:
+            unfed = unfed | unit.unfed
         blocked = sequencer.at_head & ~self.space & ~sequencer.bad
         causes = Signal(3)
         m.d.comb += [
@@ -269,8 +280,9 @@ class Core(wiring.Component):
         skip = _read_twice(m, memory, lanes.skip_addr, "skip") if both else second
         width = p.engines[False].array.a_width
         operands = Signal(data.ArrayLayout(signed(width), p.sinks.lanes), name="operands")
+        values = second if p.presum is None else self._presums(m, real, second)
         for lane in range(p.sinks.lanes):
-            value = second[lane]
+            value = values[lane]
             if signs is not None:  # bits stand for -1 and 1
                 value = Mux(d.from_signs, Mux(signs[lane], 1, -1), value)
             m.d.sync += operands[lane].eq(Mux(d.frame, line.o[lane], value))
@@ -286,6 +298,17 @@ class Core(wiring.Component):
             line.byte.eq(real.pixel.byte),
             line.row_bytes.eq(d.row_bytes),
         ]
+
+    def _presums(self, m: Module, real, values):
+        """The values, or sums of them over a window that were made before."""
+        m.submodules.presum = buffer = PresumBuffer(self.params.presum)
+        names = ("sum", "reuse", "fresh", "kc", "index")
+        m.d.comb += [
+            *(getattr(buffer, name).eq(real.pixel[name]) for name in names),
+            buffer.valid.eq(real.pixel.valid & real.enable),
+            buffer.values.eq(values),
+        ]
+        return buffer.o
 
     def _multiplied(self, m: Module, memory: Memory, lanes: Epilogue) -> list:
         """The epilogue's factors out of the feature memory."""

@@ -85,7 +85,7 @@ def stage_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
         row |= _later_rounds(conv, geometry)
         if geometry.plan.weights == "stream":  # addresses count from the segment's start
             row["weight_base"] = 0
-            row["tile_words"] *= conv.pixel_outer
+            row["tile_words"] *= conv.pixel_outer and not conv.buffered
         rows.append(row)
         weights[conv.binary] += conv.tiles_out * conv.steps_per_tile * conv.load_words
         if conv.part.last:
@@ -145,6 +145,8 @@ def _source(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
 def _passes(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
     """What only networks need that have other stages than one convolution of each channel."""
     row, part = {}, conv.part
+    if geometry.buffered:
+        row["buffered"] = conv.buffered
     if any(other.diagonal for other in geometry.convs):
         row["ko_src"] = conv.tile_words_in
     if any(other.part.signs for other in geometry.convs):

@@ -42,6 +42,8 @@ class EngineParams:
         Weight words on chip; None if they are streamed.
     segment_words : int
         Largest weight segment.
+    shared : bool
+        The weight stream is the vector unit's, too; and memory is short, so segments are packed.
     """
 
     array: ArrayParams
@@ -54,12 +56,13 @@ class EngineParams:
     epilogue: int
     words: tuple[int, ...] | None
     segment_words: int
+    shared: bool = False
 
     @property
     def pixel_layout(self) -> data.StructLayout:
         """What is asked of the source memory."""
-        a, filled = self.array, "filled" in self.descriptor.members
-        return pixel_layout(self.lanes, self.address_width, a.depth, a.lanes_in, filled)
+        a = self.array
+        return pixel_layout(self.descriptor, self.lanes, self.address_width, a.depth, a.lanes_in)
 
     @property
     def source_latency(self) -> int:
@@ -107,6 +110,8 @@ class Engine(wiring.Component):
     done : Out(1)
     w_data, w_valid, w_last : In, w_ready : Out
         Weight words (streamed weights only).
+    reading : In(1)
+        The vector unit reads weights that come before the next segment (only if ``shared``).
     """
 
     def __init__(self, params: EngineParams) -> None:
@@ -116,7 +121,8 @@ class Engine(wiring.Component):
         self.request_layout = request_layout(p.descriptor, p.address_width, a.depth, groups)
         self.pixel_layout = p.pixel_layout
         super().__init__(
-            {
+            ({"reading": In(1)} if p.shared else {})
+            | {
                 "d": In(p.descriptor),
                 "start": In(1),
                 "enable": In(1),
@@ -164,6 +170,8 @@ class Engine(wiring.Component):
             array.drain.group.eq(control.request.group),
             self.acc.eq(array.o),
         ]
+        if p.shared:
+            m.d.comb += control.reading.eq(self.reading)
         self._weights(m, control, array)
         self._samples(m, array)
         return m
@@ -189,7 +197,7 @@ class Engine(wiring.Component):
             memory = weights.WeightRom(p.array.word, list(p.words), p.address_width)
             m.d.comb += self.unfed.eq(0)
         else:
-            memory = weights.WeightBuffer(p.array.word, p.segment_words, p.address_width)
+            memory = weights.WeightBuffer(p.array.word, p.segment_words, p.address_width, p.shared)
             m.d.comb += [
                 self.unfed.eq(control.opens & ~memory.available),
                 memory.close.eq(control.closes & self.enable),
@@ -213,13 +221,16 @@ class EngineControl(wiring.Component):
     def __init__(self, params: EngineParams, request) -> None:
         self.params = p = params
         a = p.array
-        self.generator = StepGenerator(p.descriptor, p.taps, p.lanes, p.address_width, a.depth)
+        self.generator = StepGenerator(
+            p.descriptor, p.taps, p.lanes, p.address_width, a.depth, p.shared
+        )
         self.issuer = Issuer(p.descriptor, a.lanes_in, p.lanes, p.address_width, a.depth,
                              a.load_words, p.turnaround)  # fmt: skip
         self.drain = Drain(p.descriptor, p.lanes, p.address_width, a.depth, a.lanes_out // p.lanes,
                            p.sign_banks, p.flush)  # fmt: skip
         super().__init__(
-            {
+            ({"reading": In(1)} if p.shared else {})
+            | {
                 "d": In(p.descriptor),
                 "start": In(1),
                 "hold": In(1),
@@ -263,6 +274,8 @@ class EngineControl(wiring.Component):
             self.request.eq(drain.o),
             self.done.eq(drain.done),
         ]
+        if self.params.shared:
+            m.d.comb += generator.reading.eq(self.reading)
         self._banks(m)
         return m
 

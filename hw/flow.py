@@ -10,12 +10,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from r2b.hw import timing
+from r2b.hw import timing, weights
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.params import core_params
 from r2b.hw.stem import FrameParams
 from r2b.hw.timing import StageCycles
-from r2b.hw.weights import segment_words
+
+ENGINES = (weights.REAL, weights.BINARY)
+TABLES = weights.MEANS
+ROOM = {weights.REAL: 2, weights.BINARY: 2, weights.VECTOR: 2, TABLES: 1}
+"""Segments that each target of the weight stream holds; a job's tables are one."""
+NEEDS = (timing.NEED_SEGMENT, timing.NEED_TABLES, timing.NEED_WORDS)
+CLOSES = {
+    timing.CLOSE_SEGMENT: None, timing.CLOSE_WORDS: weights.VECTOR, timing.CLOSE_TABLES: TABLES,
+}  # fmt: skip
+"""Event -> target; None for the running engine."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,12 @@ def _run_frame(stages: list[StageCycles], first: int, rows: _Rows, segments) -> 
                 late = max(0, rows.complete(event.rows) - cycle)
                 waits[0] += late
                 now += late
-            elif event.kind == timing.NEED_SEGMENT and segments is not None:
+            elif event.kind in NEEDS and segments is not None:
                 late = max(0, segments.available() - cycle)
                 waits[1] += late
                 now += late
-            elif event.kind == timing.CLOSE_SEGMENT and segments is not None:
-                segments.close(cycle)
+            elif event.kind in CLOSES and segments is not None:
+                segments.close(CLOSES[event.kind], cycle)
             elif event.kind == timing.RETURN_ROWS:
                 rows.free(event.rows, cycle)
             elif event.kind == timing.RETURN_FRAME:
@@ -115,39 +124,43 @@ class _Rows:
 
 @dataclass
 class _Segments:
-    """The weight stream's filling: a segment begins when its engine has a free half.
+    """The weight stream's filling: a segment begins when its target has room for it.
 
     ``opened`` counts segments asked for; the order of filling is the order of use.
     """
 
     geometry: ProgramGeometry
     ends: list[int] = field(default_factory=list)
-    closed: dict[bool, list[int]] = field(default_factory=lambda: {True: [], False: []})
     opened: int = 0
+    engine: int = weights.REAL
 
     def __post_init__(self) -> None:
-        """Engine and words of each segment of a frame."""
-        self.order = [
-            (conv.binary, segment_words(conv))
-            for conv in self.geometry.convs
-            for _ in range(1 if conv.pixel_outer else conv.tiles_out)
-        ]
-        self.filled = {True: 0, False: 0}
+        """Target and words of each segment of a frame; a job's tables are taken as one."""
+        self.order: list[tuple[int, int]] = []
+        for part in weights.segments_of(self.geometry):
+            if part.target in weights.TABLES and self.order and self.order[-1][0] == TABLES:
+                self.order[-1] = (TABLES, self.order[-1][1] + part.words)
+            else:
+                target = TABLES if part.target in weights.TABLES else part.target
+                self.order += [(target, part.words)] * part.count
+        self.filled = dict.fromkeys(ROOM, 0)
+        self.closed: dict[int, list[int]] = {target: [] for target in ROOM}
 
     def available(self) -> int:
         """First cycle in which the next segment is seen to be complete."""
         while len(self.ends) <= self.opened:
-            binary, words = self.order[len(self.ends) % len(self.order)]
+            target, words = self.order[len(self.ends) % len(self.order)]
             begin = self.ends[-1] if self.ends else 0
-            index = self.filled[binary]
-            if index >= 2:
-                begin = max(begin, self.closed[binary][index - 2] + 1)
-            self.filled[binary] += 1
+            index = self.filled[target]
+            if index >= ROOM[target]:
+                begin = max(begin, self.closed[target][index - ROOM[target]] + 1)
+            self.filled[target] += 1
             self.ends.append(begin + words)
+        target, _ = self.order[self.opened % len(self.order)]
+        self.engine = target if target in ENGINES else self.engine
         self.opened += 1
         return self.ends[self.opened - 1]
 
-    def close(self, cycle: int) -> None:
-        """The segment asked for last is used up in ``cycle``."""
-        binary, _ = self.order[(self.opened - 1) % len(self.order)]
-        self.closed[binary].append(cycle)
+    def close(self, target: int | None, cycle: int) -> None:
+        """A target's segment, by default that of the running engine, is used up in ``cycle``."""
+        self.closed[self.engine if target is None else target].append(cycle)

@@ -20,13 +20,26 @@ import numpy as np
 
 from r2b.hw.buildable import unbuildable
 from r2b.hw.chain import Chain, chain_of
-from r2b.hw.loops import Run, Step, Tap, Tile, ceil_div, last_positive, overlap, pack_rows
+from r2b.hw.loops import (
+    PIXEL_BITS,
+    Run,
+    Step,
+    Tap,
+    Tile,
+    ceil_div,
+    last_positive,
+    overlap,
+    pack_rows,
+)
 from r2b.hw.memo import remember
 from r2b.hw.passes import FRAME, Pass, passes_of, runs_of
 from r2b.hw.plan import Plan
 from r2b.hw.support import check_stages
 from r2b.ir.errors import PlanError
 from r2b.ir.program import BinaryConv, Program, RealConv, Stage
+
+SUMS_LOOKUPS = 4
+"""Look-ups before the only tap of a tile that reads buffered sums: it is found twice."""
 
 
 class ConvGeometry:
@@ -57,7 +70,7 @@ class ConvGeometry:
         self.rows, self.cols = window.output_size(rows_mid, cols_mid)
         self._runs: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[Run, ...]] = {}
         # rows of the frame pass once: all their results are made while they are there
-        self.pixel_outer = self.from_frame or stage.name in plan.pixel_outer
+        self.pixel_outer = self.from_frame or stage.name in plan.pixel_outer or self.buffered
 
     @cached_property
     def chain(self) -> Chain:
@@ -71,6 +84,18 @@ class ConvGeometry:
     def presum(self):
         """The presum window, or None."""
         return self.conv.presum if isinstance(self.conv, RealConv) else None
+
+    @cached_property
+    def buffered(self) -> bool:
+        """Whether the windows are summed once per pixel tile, for all output-channel tiles."""
+        wanted = self.plan.presum_buffer and self.presum is not None and not self.diagonal
+        return wanted and self.tiles_out > 1
+
+    @property
+    def presum_bits(self) -> int:
+        """Bits by which a sum over a window is wider than a value."""
+        taps = 1 if self.presum is None else int(np.prod(self.presum.kernel))
+        return (taps - 1).bit_length()
 
     @property
     def diagonal(self) -> bool:
@@ -161,6 +186,19 @@ class ConvGeometry:
         rows, cols = self.tap_counts
         return (1 if self.presum is not None else rows * cols) * self.depth
 
+    @property
+    def segment_words(self) -> int:
+        """Words of the weight stream that are available at a time: see :mod:`r2b.hw.weights`."""
+        tiles = self.tiles_out if self.pixel_outer and not self.buffered else 1
+        return tiles * self.steps_per_tile * self.load_words
+
+    @property
+    def segments(self) -> int:
+        """Segments of a frame."""
+        if self.buffered:
+            return self.num_tiles
+        return 1 if self.pixel_outer else self.tiles_out
+
     # --- taps ------------------------------------------------------------------------------
 
     @cached_property
@@ -231,14 +269,14 @@ class ConvGeometry:
         else:
             yield from ((ko, tile) for ko in range(self.tiles_out) for tile in self.pixel_tiles())
 
-    def steps(self, tile: Tile) -> list[Step]:
+    def steps(self, tile: Tile, ko: int = 0) -> list[Step]:
         """Steps of a tile in order; empty taps only cost look-ups.
 
         The generator first looks for the tile's last tap row and column from the end of the
         tables, so that it knows the last step when it comes to it.
         """
         found: list[Step] = []
-        runs = self.runs(tile)
+        runs = self.runs(tile, ko)
         for run in runs:
             for kc in range(self.depth):
                 last = run is runs[-1] and kc == self.depth - 1
@@ -247,8 +285,13 @@ class ConvGeometry:
                 found.append(Step(run.pixels, word, lookups, kc == 0, not found, last))
         return found
 
-    def runs(self, tile: Tile) -> tuple[Run, ...]:
-        """Taps of a tile in order, each with ``depth`` steps of as many pixels."""
+    def runs(self, tile: Tile, ko: int = 0) -> tuple[Run, ...]:
+        """Taps of a tile in order, each with ``depth`` steps of as many pixels.
+
+        Where sums are buffered, all output-channel tiles but the first have one tap: the sums.
+        """
+        if self.buffered and ko:
+            return (Run(tile.pixels, 0, SUMS_LOOKUPS),)
         rows = tuple(overlap(tap, tile.row, tile.rows) for tap in self.row_taps)
         cols = tuple(overlap(tap, tile.col, tile.cols) for tap in self.col_taps)
         found = self._runs.get((rows, cols))
@@ -277,11 +320,13 @@ class ConvGeometry:
     @cached_property
     def num_steps(self) -> int:
         """Steps of the pass."""
-        key = (self.lanes_in, self.lanes_out, self.plan.tile_pixels)
+        key = (self.lanes_in, self.lanes_out, self.plan.tile_pixels, self.buffered)
         return remember(self.part, "steps", key, self._num_steps)
 
     def _num_steps(self) -> int:
-        return self.tiles_out * self.depth * sum(len(self.runs(t)) for t in self.pixel_tiles())
+        others = self.tiles_out - 1
+        runs = (len(self.runs(t)) + others * len(self.runs(t, others)) for t in self.pixel_tiles())
+        return self.depth * sum(runs)
 
     # --- weights ---------------------------------------------------------------------------
 
@@ -324,6 +369,11 @@ class ConvGeometry:
         width = self.plan.weight_word if self.binary else self.plan.mac_weight_word
         vectors = self.weight_vectors().reshape(-1, self.lanes_out * self.lanes_in)
         return pack_rows(vectors, self.weight_bits, width)
+
+    def stream_words(self) -> list[int]:
+        """Words of the weight stream, segment after segment."""
+        times = self.num_tiles // self.tiles_out if self.buffered else 1
+        return self.weight_words() * times
 
     # --- ranges ----------------------------------------------------------------------------
 
@@ -391,6 +441,17 @@ class ProgramGeometry:
     def split(self) -> bool:
         """Whether some stage has several passes."""
         return len(self.convs) > len(self.program.stages)
+
+    @property
+    def buffered(self) -> bool:
+        """Whether some stage keeps the sums of its windows."""
+        return any(conv.buffered for conv in self.convs)
+
+    @property
+    def operand_bits(self) -> int:
+        """Bits of what the MAC array takes: pixels less zero points, values, or sums of them."""
+        sums = max((conv.presum_bits for conv in self.convs if conv.buffered), default=0)
+        return max(PIXEL_BITS, self.plan.act_bits + sums)
 
     @property
     def filled(self) -> bool:

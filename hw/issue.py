@@ -6,18 +6,21 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from r2b.hw.steps import step_layout
+from r2b.hw.steps import step_layout, sums_fields
 
 
 def pixel_layout(
-    lanes: int, address_width: int, depth: int, lanes_in: int, filled: bool
+    descriptor: data.StructLayout, lanes: int, address_width: int, depth: int, lanes_in: int
 ) -> data.StructLayout:
     """One read of the source memory and where its contribution goes.
 
-    ``outside``, only if ``filled``: the array is to take the descriptor's fill instead of a read.
+    ``outside``, only if some taps are executed outside the image: the array is to take the
+    descriptor's fill instead of a read.
     """
+    field = descriptor.members
     return data.StructLayout(
-        ({"outside": 1} if filled else {})
+        ({"outside": 1} if "filled" in field else {})
+        | (sums_fields(descriptor) if "buffered" in field else {})
         | {
             "valid": 1,
             "load": 1,
@@ -97,7 +100,7 @@ class Issuer(wiring.Component):
                 "free": Out(signed(address_width)),
                 "release": Out(1),
                 "finish": Out(1),
-                "o": Out(pixel_layout(lanes, address_width, depth, lanes_in, self.filled)),
+                "o": Out(pixel_layout(descriptor, lanes, address_width, depth, lanes_in)),
             }
         )
 
@@ -189,6 +192,8 @@ class Issuer(wiring.Component):
             o.phase.eq(step.phase),
             o.byte.eq(step.byte),
         ]
+        if "buffered" in d.shape().members:
+            m.d.comb += [o[n].eq(step[n]) for n in sums_fields(d.shape())]
         if self.filled:
             inside_row = (step.in_row >= 0) & (step.in_row < d.in_rows)
             inside_col = (step.in_col >= 0) & (step.in_col < d.in_cols)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+PIXEL_BITS = 9
+"""A pixel less its zero point, signed."""
+
 
 def ceil_div(a: int, b: int) -> int:
     """Smallest integer not below ``a / b``, for ``b > 0``."""

@@ -10,10 +10,13 @@ from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
 from r2b.hw.memo import remember
+from r2b.hw.plan import Plan
+from r2b.hw.presum import PresumParams
 from r2b.hw.rounds import signed_width
 from r2b.hw.sinks import SinkParams
 from r2b.hw.stem import FrameParams
-from r2b.hw.vector_tables import vector_tables
+from r2b.hw.vector_tables import VectorTables
+from r2b.ir.errors import PlanError
 
 FEW, MORE = 2, 32
 """Contents of weight memories that are kept, binary and real: a large network's binary weights
@@ -42,6 +45,7 @@ class CoreParams:
     pooled: bool
     pool_channels: int
     pool_depth: int
+    presum: PresumParams | None = None
 
 
 def core_params(geometry: ProgramGeometry) -> CoreParams:
@@ -83,7 +87,18 @@ def _core_params(geometry: ProgramGeometry) -> CoreParams:
         lanes, sink, _frame_params(geometry), vectors,
         fm_words, sm_words, engines, bool(pooled),
         max((conv.all_groups for conv in pooled), default=1), max(depths, default=1),
+        presum_params(geometry),
     )  # fmt: skip
+
+
+def presum_params(geometry: ProgramGeometry) -> PresumParams | None:
+    """Shape of the buffer of sums; None without one."""
+    convs, plan = [conv for conv in geometry.convs if conv.buffered], geometry.plan
+    if not convs:
+        return None
+    width = plan.act_bits + max(conv.presum_bits for conv in convs)
+    words = max(conv.depth for conv in convs)
+    return PresumParams(plan.lanes, plan.act_bits, width, plan.tile_pixels, words)
 
 
 def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
@@ -122,6 +137,9 @@ def _vector_params(geometry: ProgramGeometry) -> vector.VectorParams:
     means = [gate.mean for gate in gates] + [program.head.mean]
     pixels = [s.shape[1] * s.shape[2] for s in program.stages if s.sums is not None]
     outputs = [len(layer.weight) for layer in layers] + [program.num_classes]
+    tables = weights.vector_tables_of(geometry)
+    if plan.vector == "stream":
+        _check_rows(tables, plan)
     return vector.VectorParams(
         lanes=plan.lanes,
         macs=plan.gate_macs,
@@ -130,10 +148,20 @@ def _vector_params(geometry: ProgramGeometry) -> vector.VectorParams:
         channels=max(len(mean.multiplier) for mean in means),
         hidden=max([1, *(len(gate.hidden.weight) for gate in gates)]),
         outputs=max(outputs),
-        tables=remember(
-            program, "vector", plan.gate_macs, lambda: vector_tables(program, plan.gate_macs)
-        ),
+        tables=tables,
+        bus=plan.weight_word if plan.vector == "stream" else 0,
     )
+
+
+def _check_rows(tables: VectorTables, plan: Plan) -> None:
+    """PlanError if a row of the vector unit's tables is longer than a word of the stream."""
+    rows = {name: getattr(tables, name).layout.size for name in ("means", "dense", "slopes")}
+    longest = max(rows, key=lambda name: rows[name])
+    if rows[longest] > plan.weight_word:
+        raise PlanError(
+            f"a streamed vector unit needs a weight_word of at least {rows[longest]} bits, which "
+            f"is a row of its {longest} table, not {plan.weight_word}"
+        )
 
 
 def _frame_params(geometry: ProgramGeometry) -> FrameParams:
@@ -178,7 +206,7 @@ def _engine_params(
         lanes_in=convs[0].lanes_in,
         lanes_out=convs[0].lanes_out,
         group=plan.lanes,
-        a_width=1 if binary else max(stem.PIXEL_BITS, plan.act_bits),
+        a_width=1 if binary else geometry.operand_bits,
         w_width=convs[0].weight_bits,
         acc_width=signed_width(low, high),
         depth=plan.tile_pixels,
@@ -197,5 +225,6 @@ def _engine_params(
         pooled=pooled,
         epilogue=latency,
         words=words,
-        segment_words=max(weights.segment_words(conv) for conv in convs),
+        segment_words=max(conv.segment_words for conv in convs),
+        shared=plan.vector == "stream",
     )

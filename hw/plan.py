@@ -16,6 +16,8 @@ from r2b.ir.program import Program
 
 PLAN_VERSION = 1
 WEIGHT_SOURCES = ("chip", "stream")
+OPTIONAL = {"hop", "vector", "presum_buffer"}
+"""What a ``plan.json`` may leave away."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class Plan:
         Words of ``lanes`` bytes in the stem's line buffer; a power of two.
     hop : int
         Processing elements per forwarding register of the arrays.
+    vector : str
+        The vector unit's weights and tables: ``"chip"``, or ``"stream"``, in which case a word of
+        the stream holds the weights of one of its cycles, ``8 * gate_macs = weight_word``.
+    presum_buffer : bool
+        Average pooling before a 1x1 convolution is summed once per tile of pixels and kept for
+        the output-channel tiles that follow, instead of read tap by tap for each of them. Such
+        stages run pixel tile > output-channel tile, and their weights are streamed once per tile.
     tensors, signs : dict
         Name -> first word in the feature memory and in the sign memory.
     pixel_outer : tuple of str
@@ -70,6 +79,8 @@ class Plan:
     gate_macs: int
     line_words: int
     hop: int = 8
+    vector: str = "chip"
+    presum_buffer: bool = False
     tensors: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
     pixel_outer: tuple[str, ...] = ()
@@ -91,6 +102,19 @@ class Plan:
             raise PlanError(f"Plan: line_words must be a power of two, not {self.line_words}")
         if self.weights not in WEIGHT_SOURCES:
             raise PlanError(f"Plan: weights must be one of {WEIGHT_SOURCES}, not {self.weights!r}")
+        if self.vector not in WEIGHT_SOURCES:
+            raise PlanError(f"Plan: vector must be one of {WEIGHT_SOURCES}, not {self.vector!r}")
+        if self.vector == "stream":
+            self._check_streamed_vector()
+
+    def _check_streamed_vector(self) -> None:
+        if self.weights != "stream":
+            raise PlanError("Plan: vector can only be 'stream' where weights are")
+        if 8 * self.gate_macs != self.weight_word:
+            raise PlanError(
+                "Plan: a streamed vector unit takes one word of the stream per cycle, so gate_macs "
+                f"must be weight_word / 8, not {self.gate_macs} with {self.weight_word} bits"
+            )
 
     def to_json(self) -> str:
         """Text of ``plan.json``: keys sorted, so equal Plans give equal bytes."""
@@ -111,7 +135,7 @@ class Plan:
         if version != PLAN_VERSION:
             raise PlanError(f"plan.json has version {version!r}, this r2b reads {PLAN_VERSION}")
         known = {f.name for f in fields(cls)}
-        odd = sorted(known.symmetric_difference(content) - {"hop"})
+        odd = sorted(known.symmetric_difference(content) - OPTIONAL)
         if odd:
             raise PlanError(f"plan.json lacks or does not know: {', '.join(odd)}")
         _check_types(content)
@@ -136,6 +160,8 @@ def _check_types(content: dict[str, Any]) -> None:
         good = {
             "device": isinstance(value, str),
             "weights": isinstance(value, str),
+            "vector": isinstance(value, str),
+            "presum_buffer": isinstance(value, bool),
             "clock_mhz": isinstance(value, int | float),
             "pixel_outer": isinstance(value, list) and all(isinstance(v, str) for v in value),
             "tensors": _is_map(value),

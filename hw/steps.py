@@ -11,6 +11,13 @@ from r2b.hw.memory import rom
 from r2b.hw.walker import TileWalker
 
 
+def sums_fields(descriptor: data.StructLayout) -> dict:
+    """What a pixel has to do with the buffer of sums: it adds to a sum, or takes one; ``fresh``:
+    the sum begins; ``kc``: which word of the input channels it is.
+    """
+    return {"sum": 1, "reuse": 1, "fresh": 1, "kc": dict(descriptor.members)["last_kc"]}
+
+
 def step_layout(
     descriptor: data.StructLayout, lanes: int, address_width: int, depth: int
 ) -> data.StructLayout:
@@ -19,6 +26,7 @@ def step_layout(
     places = dict.fromkeys(("in_row", "in_col"), signed(address_width))
     return data.StructLayout(
         (places if "filled" in field else {})
+        | (sums_fields(descriptor) if "buffered" in field else {})
         | {
             "weight": unsigned(address_width),
             "src": signed(address_width),
@@ -54,6 +62,8 @@ class StepGenerator(wiring.Component):
         The tap table.
     lanes, address_width, depth : int
         Bytes per line-buffer word, address bits, T.
+    shared : bool
+        The weight stream is shared with the vector unit.
 
     Members
     -------
@@ -65,14 +75,22 @@ class StepGenerator(wiring.Component):
         A tile needs rows that are not there yet.
     o, valid, ready
         The step stream.
+    reading : In(1)
+        Only if ``shared``: a segment after the stage's first one is not asked for, since it comes
+        behind what the vector unit still reads, and waiting for it would stop the vector unit, too.
     """
 
-    def __init__(self, descriptor, taps: Table, lanes: int, address_width: int, depth: int) -> None:
-        self.descriptor, self.taps = descriptor, taps
+    def __init__(
+        self, descriptor, taps: Table, lanes: int, address_width: int, depth: int,
+        shared: bool = False,
+    ) -> None:  # fmt: skip
+        self.descriptor, self.taps, self.shared = descriptor, taps, shared
+        self.buffered = "buffered" in descriptor.members
         self.lanes, self.address_width, self.depth = lanes, address_width, depth
         self.walker = TileWalker(descriptor, lanes, address_width)
         super().__init__(
-            {
+            ({"reading": In(1)} if shared else {})
+            | {
                 "d": In(descriptor),
                 "start": In(1),
                 "rows_ready": In(address_width),
@@ -104,9 +122,22 @@ class StepGenerator(wiring.Component):
         first = Signal()
         m.d.comb += self.o.first.eq(first)
         w = walker.o
+        opens = (w.row == 0) & (w.col == 0) & (~d.pixel_outer | (w.ko == 0))
+        closes = Mux(d.pixel_outer, w.last, w.last_pixels)
+        last_taps = d.last_ky, d.last_kx
+        if self.buffered:  # every tile has a segment; all but a pixel tile's first read sums
+            opens, closes, reuse = d.buffered | opens, d.buffered | closes, Signal(name="reuse")
+            last_taps = Mux(reuse, 0, d.last_ky), Mux(reuse, 0, d.last_kx)
+            m.d.comb += [
+                reuse.eq(d.buffered & (w.ko != 0)),
+                self.o.reuse.eq(reuse),
+                self.o.sum.eq(d.buffered & ~reuse),
+                self.o.fresh.eq((ky == 0) & (kx == 0)),
+                self.o.kc.eq(kc),
+            ]
         m.d.comb += [
-            self.o.opens.eq(first & (w.row == 0) & (w.col == 0) & (~d.pixel_outer | (w.ko == 0))),
-            self.o.closes.eq(self.o.last & Mux(d.pixel_outer, w.last, w.last_pixels)),
+            self.o.opens.eq(first & opens),
+            self.o.closes.eq(self.o.last & closes),
             self.o.stage_end.eq(self.o.last & w.last),
             self.o.band_end.eq(
                 self.o.last
@@ -124,7 +155,7 @@ class StepGenerator(wiring.Component):
             with m.State("TILE"):
                 need = Mux(walker.o.need < d.in_rows, walker.o.need, d.in_rows)
                 m.d.comb += self.starved.eq(d.frame & (self.rows_ready < need))
-                m.d.sync += [ky.eq(d.last_ky), kx.eq(d.last_kx), first.eq(1)]
+                m.d.sync += [ky.eq(last_taps[0]), kx.eq(last_taps[1]), first.eq(1)]
                 m.next = "LAST_ROW"
             with m.State("LAST_ROW"):
                 m.d.comb += look_row.eq(1)
@@ -155,10 +186,19 @@ class StepGenerator(wiring.Component):
                 m.d.sync += kc.eq(0)
                 m.next = "STEP"
             with m.State("STEP"):
-                m.d.comb += self.valid.eq(1)
-                with m.If(self.ready):
+                m.d.comb += self.valid.eq(self._may_offer(m))
+                with m.If(self.ready & self.valid if self.shared else self.ready):
                     self._advance(m, kc, kx, ky, first, (tap_weight, row_weight), last_x)
         return m
+
+    def _may_offer(self, m: Module):
+        """Whether the step's weights can be there without the vector unit's help."""
+        if not self.shared:
+            return 1
+        begun = Signal(name="begun")  # the stage's first step was taken
+        with m.If(self.valid & self.ready):
+            m.d.sync += begun.eq(~self.o.stage_end)
+        return ~(self.o.opens & begun & self.reading)
 
     def _lookup(self, m: Module, index, look_row) -> data.View:
         """The tap entry ``index`` clipped to the tile: offset, first output, outputs, clip."""

@@ -27,9 +27,12 @@ from r2b.hw.loops import Run
 from r2b.hw.memo import remember
 from r2b.hw.params import CoreParams, core_params
 from r2b.hw.vector import MEAN_FLUSH, VectorParams
+from r2b.hw.vector_tables import JobSize
+from r2b.hw.weights import VECTOR_SEGMENT
 from r2b.ir.program import Gate, Head
 
 NEED_ROWS, NEED_SEGMENT, RETURN_ROWS, RETURN_FRAME, CLOSE_SEGMENT = range(5)
+NEED_TABLES, NEED_WORDS, CLOSE_WORDS, CLOSE_TABLES = range(5, 9)
 
 START = 1
 """Cycle of a stage in which its engine and gate are started: its descriptor was read in cycle 0."""
@@ -40,7 +43,9 @@ class Event:
     """A stage's dealing with a stream, in the stage's active cycle ``cycle``.
 
     ``kind``: 0 needs ``rows`` complete input rows; 1 needs the next weight segment; 2 gives input
-    rows below ``rows`` back; 3 has read the whole frame; 4 has read a weight segment.
+    rows below ``rows`` back; 3 has read the whole frame; 4 has read a weight segment. Of a streamed
+    vector unit: 5 needs the tables of its next job; 6 needs a segment of weights; 7 has read it; 8
+    has done the job, and takes the next one's tables.
     """
 
     cycle: int
@@ -83,10 +88,18 @@ def predict(geometry: ProgramGeometry) -> list[StageCycles]:
 def _predict(geometry: ProgramGeometry) -> list[StageCycles]:
     params = core_params(geometry)
     stages: list[StageCycles] = []
+    jobs = iter(params.vector.tables.sizes)
     for number, conv in zip(geometry.numbers, geometry.convs, strict=True):
         found = conv_cycles(conv, params)
+        if conv.stage.gate is not None and params.vector.bus:
+            events = _vector_events(conv.stage.gate, next(jobs), params.vector, START)
+            found = replace(found, events=sorted(found.events + events))
         stages.append(found if number == len(stages) else _then(stages.pop(), found))
-    return [*stages, head_cycles(geometry.program.head, params.vector)]
+    head = head_cycles(geometry.program.head, params.vector)
+    if params.vector.bus:
+        events = _vector_events(geometry.program.head, next(jobs), params.vector, 0)
+        head = replace(head, events=events)
+    return [*stages, head]
 
 
 def _then(first: StageCycles, second: StageCycles) -> StageCycles:
@@ -102,16 +115,21 @@ def conv_cycles(conv: ConvGeometry, params: CoreParams) -> StageCycles:
     """Active cycles of a pass of a stage."""
     engine, plan = params.engines[conv.binary], conv.plan
     gate = gate_ready(conv.stage.gate, params.vector) if conv.stage.gate else 0
+    read = weights_read(conv.stage.gate, params.vector) if conv.stage.gate else 0
     key = (
         conv.stage.name, conv.lanes_in, conv.lanes_out, plan.lanes, plan.tile_pixels,
         engine.array.load_words, engine.turnaround, engine.settle, engine.flush, conv.pixel_outer,
+        conv.buffered,
     )  # fmt: skip
 
-    def run(ready: int) -> _Run:
-        return remember(conv.part, "run", (key, ready), lambda: _Run(conv, engine, ready))
+    def run(ready: int, read: int) -> _Run:
+        return remember(
+            conv.part, "run", (key, ready, read), lambda: _Run(conv, engine, ready, read)
+        )
 
-    free = run(0)  # nothing waits for a gate that is ready before the first tile is full
-    found = free if gate <= free.first_full else run(gate)
+    found = run(0, 0)  # nothing waits for a gate that is ready before the first tile is full
+    if gate > found.first_full or (read and conv.segments > 1):
+        found = run(gate, read)
     return StageCycles(
         conv.stage.name, found.last + engine.flush + 2, found.issued, gate, found.words,
         found.events,
@@ -127,10 +145,13 @@ class _Run:
     engine : EngineParams
     gate : int
         First cycle in which the drain may begin.
+    read : int
+        First cycle in which the vector unit has read what it is sent, so that the segment behind it
+        may be asked for.
     """
 
-    def __init__(self, conv: ConvGeometry, engine: EngineParams, gate: int) -> None:
-        self.conv = conv
+    def __init__(self, conv: ConvGeometry, engine: EngineParams, gate: int, read: int) -> None:
+        self.conv, self.read = conv, read
         self.load_words, self.settle = engine.array.load_words, engine.settle
         self.loading, self.turn = self.load_words + Issuer.WORD_LATENCY, engine.turnaround + 1
         self.taken = START
@@ -140,21 +161,21 @@ class _Run:
         self.issued = self.words = self.last = 0
         self.first_full: int | None = None
         self.events: list[Event] = []
-        tiles = [(tile, conv.runs(tile)) for tile in conv.pixel_tiles()]
         if conv.pixel_outer:
-            self._pixel_outer(tiles)
+            self._pixel_outer(list(conv.pixel_tiles()))
         else:
-            self._channel_outer(tiles)
+            self._channel_outer([(tile, conv.runs(tile)) for tile in conv.pixel_tiles()])
         self.events.sort()
 
-    def _pixel_outer(self, tiles: list[tuple[Tile, tuple[Run, ...]]]) -> None:
+    def _pixel_outer(self, tiles: list[Tile]) -> None:
         conv, last = self.conv, len(tiles) * self.conv.tiles_out - 1
-        for index, (tile, runs) in enumerate(tiles):
+        for index, tile in enumerate(tiles):
             for ko in range(conv.tiles_out):
                 number = index * conv.tiles_out + ko
                 if conv.from_frame:
                     self.events.append(Event(self.taken + 1, NEED_ROWS, _rows_needed(conv, tile)))
-                end = self._tile(ko, tile, runs, number == 0, number == last)
+                opens, closes = number == 0 or conv.buffered, number == last or conv.buffered
+                end = self._tile(ko, tile, conv.runs(tile, ko), opens, closes)
                 if conv.from_frame:
                     self.events += _rows_returned(conv, ko, tile, end)
 
@@ -166,7 +187,8 @@ class _Run:
                 self._tile(ko, tile, runs, index == 0, index == len(tiles) - 1)
             ko += 1
             states.append(self._state())
-            if states[-1] == states[-2] and ko < self.conv.tiles_out - 1:
+            settled = states[-1] == states[-2] and self.taken >= self.read
+            if settled and ko < self.conv.tiles_out - 1:
                 # the same again up to the last one, which may have fewer channels
                 self._repeat(self.conv.tiles_out - 1 - ko, begin)
                 ko = self.conv.tiles_out - 1
@@ -177,7 +199,8 @@ class _Run:
         taken, handed, pixels, earliest = self.taken, self.handed, self.pixels, self.freed[0]
         new_tile = 1
         for run in runs:
-            taken = max(taken + run.lookups + 2 + new_tile, handed + turn)
+            opening = self.read if opens and new_tile and self.words else 0
+            taken = max(taken + run.lookups + 2 + new_tile, handed + turn, opening)
             handed = max(taken + loading, handed + pixels, earliest)
             if opens and new_tile:
                 self.events.append(Event(taken + 1, NEED_SEGMENT))
@@ -241,19 +264,55 @@ def _rows_returned(conv: ConvGeometry, ko: int, tile: Tile, cycle: int) -> list[
 
 def gate_ready(gate: Gate, params: VectorParams) -> int:
     """Cycle of the stage in which the drain sees the gate's slopes."""
-    layers = [gate.hidden.weight.shape, gate.out.weight.shape]
-    return START + _job(len(gate.mean.multiplier), layers, params)
+    return START + _job_length(gate, params)
+
+
+def weights_read(gate: Gate, params: VectorParams) -> int:
+    """Cycle of the stage from which the vector unit is seen to have read all weights it is sent."""
+    return _reads(gate, params, START)[1] if params.bus else 0
+
+
+def _reads(job: Gate | Head, params: VectorParams, start: int) -> tuple[int, int]:
+    """Cycles of a job's first word of weights, and the one behind its last, without pauses."""
+    channels = len(job.mean.multiplier)
+    return start + 1 + channels + MEAN_FLUSH, start + _job_length(job, params) - params.dense_flush
+
+
+def _layers(job: Gate | Head) -> list[tuple[int, int]]:
+    layers = (job.hidden, job.out) if isinstance(job, Gate) else (job,)
+    return [layer.weight.shape for layer in layers]
+
+
+def _vector_events(
+    job: Gate | Head, size: JobSize, params: VectorParams, start: int
+) -> list[Event]:
+    """What a job that starts in cycle ``start`` asks of the weight stream."""
+    events = [Event(start, NEED_TABLES)]
+    cycle, _ = _reads(job, params, start)
+    number = 0
+    for outputs, inputs in _layers(job):
+        count = outputs * -(-inputs // params.macs)
+        for word in range(-number % VECTOR_SEGMENT, count, VECTOR_SEGMENT):
+            events.append(Event(cycle + word, NEED_WORDS))
+        for word in range(VECTOR_SEGMENT - 1 - number % VECTOR_SEGMENT, count, VECTOR_SEGMENT):
+            events.append(Event(cycle + word, CLOSE_WORDS))
+        number += count
+        cycle += count + params.dense_flush
+    if number % VECTOR_SEGMENT:
+        events.append(Event(cycle - params.dense_flush - 1, CLOSE_WORDS))
+    assert number == size.words
+    return sorted([*events, Event(cycle - 1, CLOSE_TABLES)])
 
 
 def head_cycles(head: Head, params: VectorParams) -> StageCycles:
     """Active cycles of the head; it starts in its first cycle."""
-    active = _job(len(head.mean.multiplier), [head.weight.shape], params) + 1
+    active = _job_length(head, params) + 1
     return StageCycles(head.name, active, 0, 0, 0)
 
 
-def _job(channels: int, layers: list[tuple[int, int]], params: VectorParams) -> int:
+def _job_length(job: Gate | Head, params: VectorParams) -> int:
     """Cycles from a job's start until it is seen to be ready."""
     dense = sum(
-        outputs * -(-inputs // params.macs) + params.dense_flush for outputs, inputs in layers
+        outputs * -(-inputs // params.macs) + params.dense_flush for outputs, inputs in _layers(job)
     )
-    return channels + MEAN_FLUSH + dense + 1
+    return len(job.mean.multiplier) + MEAN_FLUSH + dense + 1

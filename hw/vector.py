@@ -17,9 +17,21 @@ from r2b.hw.epilogue import gate_layout
 from r2b.hw.memory import registered_read, rom
 from r2b.hw.popcount import IntegerDot
 from r2b.hw.vector_tables import VectorTables
+from r2b.hw.weights import (
+    DENSE,
+    MEANS,
+    SLOPES,
+    TABLES,
+    VECTOR,
+    VECTOR_SEGMENT,
+    WeightBuffer,
+)
 from r2b.ir.arith import SIGMOID_BITS, SIGMOID_ENTRIES, bounds, gate_table
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
 
+STREAMED = (VECTOR, *TABLES)
+"""Targets of the weight stream in the vector unit."""
+SEGMENT_BITS = (VECTOR_SEGMENT - 1).bit_length()
 ACC_BITS = 32
 MEAN_FLUSH = 6
 """Cycles after the last channel is issued until its z is readable."""
@@ -40,6 +52,8 @@ class VectorParams:
     channels, hidden, outputs : int
         Largest sizes.
     tables : VectorTables
+    bus : int
+        Bits of a word of the weight stream; 0: weights and tables are ROMs.
     """
 
     lanes: int
@@ -50,6 +64,7 @@ class VectorParams:
     hidden: int
     outputs: int
     tables: VectorTables
+    bus: int = 0
 
     @property
     def dense_flush(self) -> int:
@@ -82,6 +97,13 @@ class VectorUnit(wiring.Component):
     gate_addr : In, gate_data : Out
         Slopes of a word of channels, one cycle later.
     logit, logit_valid, logit_last : Out
+    w_data, w_valid, w_last : In, w_ready : Out
+        Words of the weight stream, a bit per target from ``weights.VECTOR`` on (only if streamed):
+        weights, and the tables of the next job, which are taken while no job runs.
+    unfed : Out(1)
+        Weights or tables are needed that are not there.
+    reading : Out(1)
+        A job has weights still to be read, so what comes behind them in the stream is not there.
     """
 
     def __init__(self, params: VectorParams) -> None:
@@ -89,8 +111,17 @@ class VectorUnit(wiring.Component):
         sums = data.ArrayLayout(signed(p.sum_width), p.lanes)
         groups = -(-max(p.channels, p.outputs) // p.lanes)
         self.group_range = range(max(2, groups))
+        streamed = {
+            "w_data": In(p.bus),
+            "w_valid": In(len(STREAMED)),
+            "w_last": In(1),
+            "w_ready": Out(len(STREAMED)),
+            "unfed": Out(1),
+            "reading": Out(1),
+        }
         super().__init__(
-            {
+            (streamed if p.bus else {})
+            | {
                 "start": In(1),
                 "enable": In(1),
                 "new_frame": In(1),
@@ -114,7 +145,12 @@ class VectorUnit(wiring.Component):
         jobs = rom(m, "jobs", p.tables.jobs.layout, p.tables.jobs.content)
         job = registered_read(m, jobs, job_index, "job")
         m.d.comb += self.head.eq(job.head)
+        self.loaded, self.idle = Signal(name="loaded"), Signal(name="idle")
+        if p.bus:
+            m.submodules.words = self.words = WeightBuffer(8 * p.macs, VECTOR_SEGMENT, SEGMENT_BITS)
         issue = self._sequencer(m, job, job_index)
+        if p.bus:
+            self._fill(m)
         z = self._means(m, job, issue)
         self._dense(m, job, issue, z)
         return m
@@ -128,7 +164,7 @@ class VectorUnit(wiring.Component):
         word = Signal(range(max(2, -(-max(p.channels, p.hidden) // p.macs))))
         lane, group = Signal(range(max(2, p.lanes))), Signal(self.group_range)
         wait, layer = Signal(range(max(MEAN_FLUSH, p.dense_flush) + 1)), Signal()
-        weight = Signal(range(max(2, len(p.tables.weights))))
+        weight = Signal(SEGMENT_BITS if p.bus else range(max(2, len(p.tables.weights))))
         issue = Signal(
             data.StructLayout({"mean": 1, "dense": 1, "layer": 1, "first": 1, "last": 1, "final": 1,
                                "word": word.shape(), "lane": lane.shape(),
@@ -148,8 +184,13 @@ class VectorUnit(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [count.eq(0), word.eq(0), lane.eq(0), group.eq(0), layer.eq(0)]
+                if p.bus:
+                    m.d.comb += [self.idle.eq(1), self.unfed.eq(self.start & ~self.loaded)]
+                    m.d.sync += weight.eq(0)
                 with m.If(self.start & self.enable):
                     m.d.sync += self.ready.eq(0)
+                    if p.bus:
+                        m.d.sync += self.reading.eq(1)
                     m.next = "MEAN"
             with m.State("MEAN"):
                 m.d.comb += issue.mean.eq(self.enable)
@@ -168,6 +209,8 @@ class VectorUnit(wiring.Component):
                         m.next = "DENSE"
             with m.State("DENSE"):
                 m.d.comb += issue.dense.eq(self.enable)
+                if p.bus:
+                    self._use_words(m, weight, issue.last & issue.final & (layer | job.head))
                 with m.If(self.enable):
                     m.d.sync += [weight.eq(weight + 1), word.eq(word + 1)]
                     with m.If(issue.last):
@@ -185,6 +228,50 @@ class VectorUnit(wiring.Component):
                         m.next = "IDLE"
         return issue
 
+    # --- weight stream ---------------------------------------------------------------------
+
+    def _use_words(self, m: Module, weight, end) -> None:
+        """A weight is read: it must be there, and the last one of a segment gives it back."""
+        m.d.comb += [
+            self.unfed.eq(~self.words.available),
+            self.words.close.eq(self.enable & (end | (weight == VECTOR_SEGMENT - 1))),
+        ]
+        with m.If(self.enable & end):
+            m.d.sync += self.reading.eq(0)
+
+    def _fill(self, m: Module) -> None:
+        """Weights go into the buffer; tables are taken once per job, the means last."""
+        words, means = self.words, STREAMED.index(MEANS)
+        m.d.comb += [
+            words.w_data.eq(self.w_data),
+            words.w_valid.eq(self.w_valid[0]),
+            words.w_last.eq(self.w_last),
+            self.w_ready.eq(Cat(words.w_ready, (self.idle & ~self.loaded).replicate(len(TABLES)))),
+        ]
+        with m.If(self.w_valid[means] & self.w_ready[means] & self.w_last):
+            m.d.sync += self.loaded.eq(1)
+        with m.If(self.start & self.enable):
+            m.d.sync += self.loaded.eq(0)
+
+    def _table(self, m: Module, name: str, target: int) -> Memory:
+        """A table: of the whole frame as a ROM, or of a job, written from the stream."""
+        table = getattr(self.params.tables, name)
+        if not self.params.bus:
+            return rom(m, name, table.layout, table.content)
+        rows = max(1, *(getattr(size, name) for size in self.params.tables.sizes))
+        memory = Memory(shape=table.layout, depth=rows, init=[])
+        m.submodules[name] = memory
+        write, index = memory.write_port(), STREAMED.index(target)
+        row = Signal(range(max(2, rows)), name=f"{name}_row_in")
+        m.d.comb += [
+            write.addr.eq(row),
+            write.data.eq(self.w_data),
+            write.en.eq(self.w_valid[index] & self.w_ready[index]),
+        ]
+        with m.If(write.en):
+            m.d.sync += row.eq(Mux(self.w_last, 0, row + 1))
+        return memory
+
     # --- means -----------------------------------------------------------------------------
 
     def _means(self, m: Module, job, issue) -> Memory:
@@ -198,7 +285,7 @@ class VectorUnit(wiring.Component):
             scaled.eq(sums * job.reciprocal),
             mean.eq((scaled + job.mean_half) >> job.mean_shift),
         ]
-        rows = rom(m, "means", p.tables.means.layout, p.tables.means.content)
+        rows = self._table(m, "means", MEANS)
         constants = self._counted(m, rows, valid[2], "mean_row")
         product = Signal(signed(len(mean) + MULTIPLIER_BITS))
         total = Signal(signed(max(len(product), len(constants.b)) + 1))
@@ -214,11 +301,14 @@ class VectorUnit(wiring.Component):
         )
 
     def _counted(self, m: Module, memory: Memory, advance, name: str):
-        """Row of a table that lies in order of use; the next one after ``advance``."""
+        """Row of a table that lies in order of use; the next one after ``advance``.
+
+        A streamed table begins anew with every job, a ROM with every frame.
+        """
         pointer = Signal(range(max(2, memory.depth + 1)), name=f"{name}_pointer")
         with m.If(advance):
             m.d.sync += pointer.eq(pointer + 1)
-        with m.If(self.new_frame):
+        with m.If(self.start if self.params.bus else self.new_frame):
             m.d.sync += pointer.eq(0)
         return registered_read(m, memory, pointer, name)
 
@@ -259,7 +349,7 @@ class VectorUnit(wiring.Component):
         with m.If(control[latency].valid):
             m.d.sync += acc.eq(Mux(control[latency].first, 0, acc) + dot)
         m.d.comb += done.eq(control[latency + 1].valid & control[latency + 1].last)
-        rows = rom(m, "dense", p.tables.dense.layout, p.tables.dense.content)
+        rows = self._table(m, "dense", DENSE)
         # the row of a neuron is read while its last word is summed
         constants = self._counted(
             m, rows, control[latency].valid & control[latency].last, "dense_row"
@@ -286,7 +376,6 @@ class VectorUnit(wiring.Component):
 
     def _operands(self, m: Module, issue, z: Memory, h: Memory):
         p = self.params
-        weights = rom(m, "weights", unsigned(8 * p.macs), list(p.tables.weights))
         m.submodules.dot = dot = IntegerDot(p.macs, VECTOR_BITS, 8)
         layer = Signal()
         m.d.sync += layer.eq(issue.layer)
@@ -296,9 +385,18 @@ class VectorUnit(wiring.Component):
         ]
         m.d.comb += [
             dot.a.eq(Mux(layer, words[1], words[0])),
-            dot.w.eq(registered_read(m, weights, issue.weight, "weights_q")),
+            dot.w.eq(self._weight(m, issue)),
         ]
         return dot.o
+
+    def _weight(self, m: Module, issue):
+        """The weights of a cycle, one cycle later."""
+        if self.params.bus:
+            m.d.comb += self.words.addr.eq(issue.weight)
+            return self.words.data
+        width, content = 8 * self.params.macs, list(self.params.tables.weights)
+        weights = rom(m, "weights", unsigned(width), content)
+        return registered_read(m, weights, issue.weight, "weights_q")
 
     # --- slopes ----------------------------------------------------------------------------
 
@@ -313,7 +411,7 @@ class VectorUnit(wiring.Component):
         m.d.comb += index.eq(_saturate(m, argument, -half, half - 1) + half)
         place = index if len(functions) == 1 else Cat(index, job.function)
         value = registered_read(m, table, place, "gate_table_q")
-        rows = rom(m, "slopes", p.tables.slopes.layout, p.tables.slopes.content)
+        rows = self._table(m, "slopes", SLOPES)
         stages = _pipe(m, valid, 2, "slope_valid")
         constants = self._counted(m, rows, valid, "slope_row")
         memory = Memory(shape=gate_layout(p.lanes), depth=len(self.group_range), init=[])

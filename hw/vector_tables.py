@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,12 +13,23 @@ from r2b.ir.program import Gate, Head, MeanVector, Program
 
 
 @dataclass(frozen=True)
+class JobSize:
+    """What one job uses up: rows of the three tables, words of weights."""
+
+    means: int
+    dense: int
+    slopes: int
+    words: int
+
+
+@dataclass(frozen=True)
 class VectorTables:
     """Everything the vector unit holds for one Program.
 
     ``jobs``: one row per gated stage and one for the head; ``means``, ``dense`` and ``slopes``: per
     channel, neuron, output; ``weights``: words of ``macs`` int8 weights. All in order of use.
     ``functions``: of the gates, each once; a job names its one where there are several.
+    ``sizes``: per job, how much of each of them it takes.
     """
 
     jobs: Table
@@ -26,6 +38,7 @@ class VectorTables:
     slopes: Table
     weights: tuple[int, ...]
     functions: tuple[str, ...]
+    sizes: tuple[JobSize, ...]
 
 
 def vector_tables(program: Program, macs: int) -> VectorTables:
@@ -34,6 +47,7 @@ def vector_tables(program: Program, macs: int) -> VectorTables:
     functions = tuple(sorted({gate.function for gate in gates})) or ("sigmoid",)
     jobs, means, dense, slopes = [], [], [], []
     weights: list[int] = []
+    totals = [JobSize(0, 0, 0, 0)]
     for gate in gates:
         jobs.append(_job(gate.mean, macs, gate) | _choice(functions, gate))
         means += _mean_rows(gate.mean)
@@ -43,14 +57,24 @@ def vector_tables(program: Program, macs: int) -> VectorTables:
         slopes += [
             {"gp": int(p), "gn": int(n)} for p, n in zip(gate.slope_p, gate.slope_n, strict=True)
         ]
+        totals.append(JobSize(len(means), len(dense), len(slopes), len(weights)))
     head = program.head
     jobs.append(_job(head.mean, macs, None, head) | _choice(functions, None))
     means += _mean_rows(head.mean)
     dense += _dense_rows(np.zeros_like(head.bias), head.bias)
     weights += _weight_words(head.weight, macs)
+    totals.append(JobSize(len(means), len(dense), len(slopes), len(weights)))
     return VectorTables(Table(jobs), Table(means), Table(dense),
                         Table(slopes or [{"gp": 0, "gn": 0}]), tuple(weights),
-                        functions)  # fmt: skip
+                        functions, _differences(totals))  # fmt: skip
+
+
+def _differences(totals: list[JobSize]) -> tuple[JobSize, ...]:
+    """What every job adds to the totals before it."""
+    return tuple(
+        JobSize(*(b - a for a, b in zip(astuple(old), astuple(new), strict=True)))
+        for old, new in pairwise(totals)
+    )
 
 
 def _choice(functions: tuple[str, ...], gate: Gate | None) -> dict[str, int]:

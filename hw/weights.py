@@ -1,10 +1,14 @@
-"""Where the arrays' weights come from: a ROM, or double-buffered segments of the weight stream.
+"""Where weights come from: ROMs, or double-buffered segments of the weight stream.
 
 A *segment* is what stays available at a time: one output-channel tile, or all weights of a stage
-that runs pixel tile > output-channel tile.
+that runs pixel tile > output-channel tile. The vector unit's weights come in segments of a fixed
+size, its tables whole, once per job.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -12,44 +16,130 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from r2b.hw.descriptor import Table
-from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.memo import remember
 from r2b.hw.memory import registered_read, rom
+from r2b.hw.vector_tables import JobSize, VectorTables, vector_tables
 
 LATENCY = 1
 """Cycles from an address to its word."""
 
 
-def segment_words(conv: ConvGeometry) -> int:
-    """Words of one weight segment of a stage."""
-    tiles = conv.tiles_out if conv.pixel_outer else 1
-    return tiles * conv.steps_per_tile * conv.load_words
+REAL, BINARY, VECTOR, DENSE, SLOPES, MEANS = TARGETS = range(6)
+"""Where a word of the stream goes: an engine's buffer, the vector unit's buffer, or one of the
+vector unit's tables."""
+TABLES = (DENSE, SLOPES, MEANS)
+"""In the order in which a job's come; every job has means."""
+VECTOR_SEGMENT = 256
+"""Words of a segment of the vector unit's weights; the last one of a job may be shorter."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Segments of one size that follow each other in the stream.
+
+    Parameters
+    ----------
+    target : int
+        One of TARGETS.
+    words, count : int
+        Words of each, and how many.
+    """
+
+    target: int
+    words: int
+    count: int = 1
+
+
+def segments_of(geometry: ProgramGeometry) -> list[Segments]:
+    """A frame's weight stream, in order.
+
+    With a streamed vector unit a gate's tables come before the stage's first segment, so that they
+    are there when the stage begins, and its weights after it, so that the array has work meanwhile;
+    the head's come last.
+    """
+    found: list[Segments] = []
+    streamed = geometry.plan.vector == "stream"
+    jobs = iter(vector_tables_of(geometry).sizes if streamed else ())
+    for conv in geometry.convs:
+        first = Segments(int(conv.binary), conv.segment_words, conv.segments)
+        if not streamed or conv.stage.gate is None:
+            found.append(first)
+            continue
+        job = next(jobs)
+        found += [*_tables(job), replace(first, count=1), *_vector_segments(job.words)]
+        if first.count > 1:
+            found.append(replace(first, count=first.count - 1))
+    for job in jobs:  # the head's
+        found += [*_tables(job), *_vector_segments(job.words)]
+    return found
+
+
+def _tables(job: JobSize) -> list[Segments]:
+    rows = zip(TABLES, (job.dense, job.slopes, job.means), strict=True)
+    return [Segments(target, count) for target, count in rows if count]
+
+
+def _vector_segments(words: int) -> list[Segments]:
+    whole, rest = divmod(words, VECTOR_SEGMENT)
+    parts = [Segments(VECTOR, VECTOR_SEGMENT, whole), Segments(VECTOR, rest)]
+    return [part for part in parts if part.words * part.count]
+
+
+def vector_tables_of(geometry: ProgramGeometry) -> VectorTables:
+    """What the vector unit holds, or is sent."""
+    macs = geometry.plan.gate_macs
+    return remember(geometry.program, "vector", macs, lambda: vector_tables(geometry.program, macs))
 
 
 def segment_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
-    """Per stage: which engine, words less one per segment, segments less one."""
+    """Per group of segments: whose they are, words less one per segment, segments less one."""
+    name = "target" if geometry.plan.vector == "stream" else "binary"
     return [
-        {
-            "binary": conv.binary,
-            "last_word": segment_words(conv) - 1,
-            "last_segment": 0 if conv.pixel_outer else conv.tiles_out - 1,
-        }
-        for conv in geometry.convs
+        {name: part.target, "last_word": part.words - 1, "last_segment": part.count - 1}
+        for part in segments_of(geometry)
     ]
 
 
 def stream_length(geometry: ProgramGeometry) -> int:
     """Words of the weight stream of one frame."""
-    return sum(conv.tiles_out * conv.steps_per_tile * conv.load_words for conv in geometry.convs)
+    return sum(part.words * part.count for part in segments_of(geometry))
 
 
 def stream_words(geometry: ProgramGeometry) -> list[int]:
-    """The weight stream of one frame: every stage's words in order of use."""
-    return [word for conv in geometry.convs for word in conv.weight_words()]
+    """The weight stream of one frame: every target takes its own words in order of use."""
+    contents = {
+        int(binary): chain.from_iterable(c.stream_words() for c in geometry.engine(binary))
+        for binary in (True, False)
+    }
+    if geometry.plan.vector == "stream":
+        tables = vector_tables_of(geometry)
+        contents |= {
+            VECTOR: iter(tables.weights),
+            MEANS: iter(tables.means.init),
+            DENSE: iter(tables.dense.init),
+            SLOPES: iter(tables.slopes.init),
+        }
+    return [
+        word
+        for part in segments_of(geometry)
+        for word in islice(contents[part.target], part.words * part.count)
+    ]
 
 
 def weight_stream(width: int) -> stream.Signature:
     """One weight-memory word per transfer; ``last`` marks the end of a frame's weights."""
     return stream.Signature(data.StructLayout({"data": width, "last": 1}))
+
+
+def segment_bits(words: int) -> int:
+    """Address bits of a segment."""
+    return max(1, (words - 1).bit_length())
+
+
+def buffer_words(words: int, packed: bool) -> int:
+    """Words of the memory that holds two segments."""
+    return 2 * words if packed else 2 << segment_bits(words)
 
 
 class WeightRom(wiring.Component):
@@ -74,6 +164,9 @@ class WeightBuffer(wiring.Component):
     ----------
     width, words : int
         Word width and words of the largest segment.
+    address_width : int
+    packed : bool
+        The second half begins right behind the first one, instead of at a power of two.
 
     Members
     -------
@@ -87,8 +180,8 @@ class WeightBuffer(wiring.Component):
         Words of the next segment; ``w_last`` completes it.
     """
 
-    def __init__(self, width: int, words: int, address_width: int) -> None:
-        self.width, self.words = width, words
+    def __init__(self, width: int, words: int, address_width: int, packed: bool = False) -> None:
+        self.width, self.words, self.packed = width, words, packed
         super().__init__(
             {
                 "addr": In(unsigned(address_width)),
@@ -103,18 +196,21 @@ class WeightBuffer(wiring.Component):
         )
 
     def elaborate(self, platform) -> Module:
-        """A memory of two halves, each a power of two deep."""
+        """A memory of two halves."""
         m = Module()
-        bits = max(1, (self.words - 1).bit_length())
-        m.submodules.words = memory = Memory(shape=unsigned(self.width), depth=2 << bits, init=[])
+        bits = segment_bits(self.words)
+        depth = buffer_words(self.words, self.packed)
+        m.submodules.words = memory = Memory(shape=unsigned(self.width), depth=depth, init=[])
         write = memory.write_port()
         full, reading, writing = Signal(2), Signal(), Signal()
         count = Signal(bits)
         m.d.comb += [
-            self.data.eq(registered_read(m, memory, Cat(self.addr[:bits], reading), "word")),
+            self.data.eq(
+                registered_read(m, memory, self._place(self.addr[:bits], reading), "word")
+            ),
             self.available.eq(Array(full)[reading]),
             self.w_ready.eq(~Array(full)[writing]),
-            write.addr.eq(Cat(count, writing)),
+            write.addr.eq(self._place(count, writing)),
             write.data.eq(self.w_data),
             write.en.eq(self.w_valid & self.w_ready),
         ]
@@ -130,17 +226,21 @@ class WeightBuffer(wiring.Component):
         m.d.sync += full.eq((full | fill) & ~drain)
         return m
 
+    def _place(self, word, half):
+        """Address of a word of a half."""
+        return word + Mux(half, self.words, 0) if self.packed else Cat(word, half)
+
 
 class WeightFeeder(wiring.Component):
-    """Deals the weight stream out to the engines' buffers, segment by segment, frame by frame.
+    """Deals the weight stream out to its targets, segment by segment, frame by frame.
 
     Members
     -------
     i : In(weight_stream)
     word, valid, last : Out
-        The word, whose it is (bit 0: real engine, bit 1: binary), whether it completes a segment.
-    ready : In(2)
-        Per engine.
+        The word, whose it is (a bit per target), whether it completes a segment.
+    ready : In
+        Per target: the two engines, and those of a streamed vector unit.
     misplaced : Out(1)
         Pulse: ``last`` came early, or did not come with the frame's last word.
     """
@@ -148,13 +248,14 @@ class WeightFeeder(wiring.Component):
     def __init__(self, geometry: ProgramGeometry) -> None:
         self.table = Table(segment_rows(geometry))
         self.width = geometry.plan.weight_word
+        self.targets = len(TARGETS) if geometry.plan.vector == "stream" else 2
         super().__init__(
             {
                 "i": In(weight_stream(self.width)),
                 "word": Out(self.width),
-                "valid": Out(2),
+                "valid": Out(self.targets),
                 "last": Out(1),
-                "ready": In(2),
+                "ready": In(self.targets),
                 "misplaced": Out(1),
             }
         )
@@ -168,12 +269,16 @@ class WeightFeeder(wiring.Component):
         port = table.read_port(domain="comb")
         row = port.data
         word, segment = Signal.like(row.last_word), Signal.like(row.last_segment)
+        if self.targets == 2:
+            target, valid = row.binary, Mux(row.binary, 0b10, 0b01)
+        else:
+            target, valid = row.target, Cat(row.target == k for k in range(self.targets))
         taken, end = Signal(), Signal()
         m.d.comb += [
             port.addr.eq(stage),
             self.word.eq(self.i.payload.data),
-            self.valid.eq(Mux(self.i.valid, Mux(row.binary, 0b10, 0b01), 0)),
-            self.i.ready.eq(Array(self.ready)[row.binary]),
+            self.valid.eq(Mux(self.i.valid, valid, 0)),
+            self.i.ready.eq(Array(self.ready)[target]),
             self.last.eq(word == row.last_word),
             taken.eq(self.i.valid & self.i.ready),
             end.eq(self.last & (segment == row.last_segment) & (stage == rows - 1)),

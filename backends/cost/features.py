@@ -35,10 +35,10 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
         "epilogue": ("lane sums", "shifts", "bounds", "factors", "tokens", "table", "one"),
         "sinks": ("values", "lane sums", "address", "table", "cells"),
         "pool": ("values", "address", "table", "cells", "muxes"),
-        "maps": ("values", "signs", "cells", "muxes", "one"),
+        "maps": ("values", "signs", "presums", "cells", "muxes", "one"),
         "frame": ("rotation", "lanes", "muxes", "cells", "address", "one"),
         "vector": ("products", "tree", "operands", "lane sums", "gates", "table", "cells",
-                   "muxes", "one"),
+                   "muxes", "stream", "one"),
         "control": ("table", "one"),
         "shell": ("cells", "one"),
     },
@@ -50,10 +50,10 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
         "epilogue": ("lane registers", "table registers", "tokens", "one"),
         "sinks": ("values", "table registers", "address", "cells"),
         "pool": ("values", "address", "table registers", "cells"),
-        "maps": ("values", "signs", "cells", "one"),
+        "maps": ("values", "signs", "presums", "cells", "one"),
         "frame": ("rotation", "lanes", "LUT RAM registers", "cells", "address", "one"),
         "vector": ("products", "tree", "LUT RAM registers", "table registers", "cells", "gates",
-                   "one"),
+                   "stream", "one"),
         "control": ("table registers", "one"),
         "shell": ("cells", "one"),
     },
@@ -235,6 +235,7 @@ def _maps(params: CoreParams) -> Features:
     return {
         "values": p.lanes * (p.value_width + params.engines[False].array.a_width),
         "signs": p.lanes * p.sign_banks,
+        "presums": 0 if params.presum is None else p.lanes * params.presum.sum_width,
         "one": 1,
     }
 
@@ -269,6 +270,7 @@ def _vector(params: CoreParams) -> Features:
         "operands": VECTOR_BITS * p.macs * gates,
         "lane sums": p.lanes * p.sum_width,
         "gates": gates,
+        "stream": int(p.bus > 0),
         "one": 1,
     }
 

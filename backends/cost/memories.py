@@ -16,11 +16,12 @@ from r2b.hw.array import ArrayParams
 from r2b.hw.descriptor import Table
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.loops import PIXEL_BITS
 from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
 from r2b.hw.params import CoreParams, weight_words
-from r2b.hw.stem import PIXEL_BITS
-from r2b.hw.weights import segment_rows
+from r2b.hw.vector import VectorParams
+from r2b.hw.weights import VECTOR_SEGMENT, buffer_words, segment_rows
 from r2b.ir.arith import SIGMOID_BITS, gate_table
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
 
@@ -90,8 +91,8 @@ def _engine(params: CoreParams, engine: EngineParams, name: str) -> list[Memory]
     if engine.words is not None:
         words = word_memory(params.geometry, engine.array.binary)
     else:
-        bits = max(1, (engine.segment_words - 1).bit_length())
-        words = Memory("weights", f"{name} words", engine.array.word, 2 << bits)
+        depth = buffer_words(engine.segment_words, engine.shared)
+        words = Memory("weights", f"{name} words", engine.array.word, depth)
     return [*banks, taps, words]
 
 
@@ -131,6 +132,9 @@ def _maps(params: CoreParams) -> list[Memory]:
     if True in params.engines or any(conv.part.signs for conv in convs):
         width = p.lanes * p.sign_banks
         found.append(Memory("maps", "signs", width, params.sm_words, part=p.lanes))
+    if params.presum is not None:
+        sums = params.presum
+        found.append(Memory("maps", "presums", sums.lanes * sums.sum_width, sums.depth))
     return found
 
 
@@ -158,7 +162,17 @@ def has_gates(params: CoreParams) -> bool:
 def vector_memories(params: CoreParams) -> list[Memory]:
     """Memories of the vector unit."""
     vector = params.vector
-    return remember(vector.tables, "memories", vector.lanes, lambda: _vector(params))
+    key = (vector.lanes, vector.bus)
+    return remember(vector.tables, "memories", key, lambda: _vector(params))
+
+
+def _vector_table(p: VectorParams, name: str) -> Memory:
+    """A table of the vector unit: of the whole frame as a ROM, or of a job."""
+    table: Table = getattr(p.tables, name)
+    if not p.bus:
+        return _table("vector", name, table)
+    rows = max(1, *(getattr(size, name) for size in p.tables.sizes))
+    return Memory("vector", name, table.layout.size, rows)
 
 
 def _vector(params: CoreParams) -> list[Memory]:
@@ -166,9 +180,11 @@ def _vector(params: CoreParams) -> list[Memory]:
     tables, word = p.tables, p.macs * VECTOR_BITS
     found = [
         _table("vector", "jobs", tables.jobs),
-        _table("vector", "means", tables.means),
-        _table("vector", "dense", tables.dense),
-        _rom("vector", "weights", tables.weights),
+        _vector_table(p, "means"),
+        _vector_table(p, "dense"),
+        Memory("vector", "weights", p.bus, 2 * VECTOR_SEGMENT)
+        if p.bus
+        else _rom("vector", "weights", tables.weights),
         Memory("vector", "z", word, max(1, -(-p.channels // p.macs)), part=VECTOR_BITS),
     ]
     if not has_gates(params):
@@ -179,7 +195,7 @@ def _vector(params: CoreParams) -> list[Memory]:
         *found,
         Memory("vector", "h", word, max(1, -(-p.hidden // p.macs)), part=VECTOR_BITS),
         _rom("vector", "gate_table", entries),
-        _table("vector", "slopes", tables.slopes),
+        _vector_table(p, "slopes"),
         Memory("vector", "gate", 2 * MULTIPLIER_BITS * p.lanes, max(2, groups),
                part=2 * MULTIPLIER_BITS),
     ]  # fmt: skip

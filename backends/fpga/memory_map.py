@@ -113,13 +113,13 @@ def writes_follow_reads(conv: ConvGeometry) -> bool:
     """Whether no tile's results overwrite an address that a later tile still reads.
 
     A tile is drained while the next one is read, and with several output-channel tiles the next one
-    reads the same pixels. So every address a tile writes must lie below all addresses that anything
-    after it reads; source and result begin at the same address.
+    reads the same pixels, unless sums of them are buffered. So every address a tile writes must lie
+    below all addresses that anything after it reads; source and result begin at the same address.
     """
     tiles = list(conv.pixel_tiles())
     lowest: int | None = None
     for index in reversed(range(len(tiles))):
-        if conv.tiles_out > 1:
+        if conv.tiles_out > 1 and not conv.buffered:
             lowest = _lower(lowest, _first_read(conv, tiles[index]))
         if lowest is not None and _last_write(conv, tiles[index]) >= lowest:
             return False

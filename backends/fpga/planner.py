@@ -72,7 +72,18 @@ def make_plan(
             f"an array of {parallelism[0]}x{parallelism[1]} is beyond what r2b builds "
             f"({LARGEST_LEGAL} each way); choose a smaller --parallelism"
         )
-    return _plan(program, target, parallelism, changes)
+    plan = _plan(program, target, parallelism, changes)
+    if plan.weights == "stream" and not {"vector", "gate_macs"} & set(changes):
+        return _with_room(program, plan, changes)
+    return plan
+
+
+def _with_room(program: Program, plan: Plan, changes: dict[str, Any]) -> Plan:
+    """The Plan, the vector unit streamed too if there is too little block RAM for its weights."""
+    if "RAM18" not in {lack.resource for lack in misfits(program, plan, SHARES)}:
+        return plan
+    target, shape = device(plan.device), (plan.p_in, plan.p_out)
+    return _plan(program, target, shape, changes | {"vector": "stream"})
 
 
 def _plan(
@@ -85,6 +96,9 @@ def _plan(
     streamed = changes.get("weights") == "stream"
     bus = changes.get("weight_word") or (64 if streamed else _word(p_in * p_out, 16))
     depth = changes.get("tile_pixels") or (32 if target.family == "ecp5" else 64)
+    gate_macs = 16 if target.dsps >= 100 else FEW_GATE_MACS
+    if changes.get("vector") == "stream":
+        gate_macs = bus // 8
     base = {
         "device": target.name,
         "clock_mhz": target.clock_mhz,
@@ -97,10 +111,11 @@ def _plan(
         "weight_word": bus,
         "mac_weight_word": bus if streamed else _word(8 * lanes * mac_out, 8),
         "weights": "chip",
-        "gate_macs": 16 if target.dsps >= 100 else FEW_GATE_MACS,
+        "gate_macs": gate_macs,
+        "presum_buffer": changes.get("vector") == "stream",  # as large networks want it
         "line_words": _line_words(program, lanes, depth),
     }
-    unknown = sorted(set(changes) - set(base) - {"hop"})
+    unknown = sorted(set(changes) - set(base) - {"hop", "vector", "presum_buffer"})
     if unknown:
         raise PlanError(f"unknown Plan parameter {', '.join(unknown)}")
     return with_memory_map(program, Plan(**(base | changes)))
@@ -179,8 +194,10 @@ def _largest_fitting(program: Program, target: Device, changes: dict[str, Any]) 
 
 
 def _attempts(changes: dict[str, Any]) -> list[dict[str, Any]]:
-    """Weights on chip, else streamed; the usual epilogue lanes, else fewer."""
+    """Weights on chip, else the arrays' streamed, else all; the usual lanes, else fewer."""
     sources = [{}] if "weights" in changes else [{}, {"weights": "stream"}]
+    if changes.get("weights") != "chip" and not {"vector", "gate_macs"} & set(changes):
+        sources.append({"weights": "stream", "vector": "stream"})
     lanes = [{}] if "lanes" in changes else [{}, {"lanes": 2}, {"lanes": 1}]
     return [changes | source | few for source in sources for few in lanes]
 
@@ -196,7 +213,8 @@ def _with_fewer_multipliers(program: Program, plan: Plan, changes: dict[str, Any
     """The Plan with the MACs that the DSPs allow, in the gate first where they allow but few."""
     target, lanes = device(plan.device), plan.lanes
     allowed = int(SHARES["DSP"] * target.dsps)
-    for gate_macs in sorted({plan.gate_macs, FEW_GATE_MACS, 1}, reverse=True):
+    fewer = {FEW_GATE_MACS, 1} if plan.vector == "chip" else set()
+    for gate_macs in sorted({plan.gate_macs, *fewer}, reverse=True):
         least = {"mac_out": lanes, "gate_macs": gate_macs, **changes}
         smaller = _plan(program, target, (plan.p_in, plan.p_out), least)
         spare = allowed - estimate(program, smaller).needs()["DSP"]

@@ -23,13 +23,12 @@ from r2b.hw.array import ArrayParams
 from r2b.hw.devices import DEVICES, Device
 from r2b.hw.flow import FrameCycles, predict_frames
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
-from r2b.hw.loops import ceil_div
+from r2b.hw.loops import PIXEL_BITS, ceil_div
 from r2b.hw.memo import remember
 from r2b.hw.params import CoreParams, core_params, with_gate_macs
 from r2b.hw.passes import passes_of, runs_of
 from r2b.hw.plan import Plan
 from r2b.hw.rounds import signed_width
-from r2b.hw.stem import PIXEL_BITS
 from r2b.ir.errors import PlanError
 from r2b.ir.program import Program
 

@@ -20,6 +20,10 @@ PLANS = {
         "parallelism": (32, 16), "weights": "stream", "weight_word": 32, "mac_weight_word": 32,
         "tile_pixels": 20,
     },
+    "16x16, all streamed, wide bus": {
+        "parallelism": (16, 16), "weights": "stream", "vector": "stream", "weight_word": 128,
+        "mac_weight_word": 128, "tile_pixels": 12,
+    },
     "7x5 surplus lanes": {"parallelism": (7, 5), "mac_out": 12, "tile_pixels": 9, "hop": 2},
 }  # fmt: skip
 

@@ -16,7 +16,13 @@ from tests.hw.programs import random_frames
 
 CHIP = {"parallelism": (8, 8), "tile_pixels": 16}
 STREAMED = {"parallelism": (8, 4), "weights": "stream", "tile_pixels": 9}
-RUNS = [(name, index + 1, CHIP if index % 2 else STREAMED) for index, name in enumerate(FAMILIES)]
+WHOLE = STREAMED | {"vector": "stream", "lanes": 4, "mac_out": 4}
+"""The vector unit streamed, too, and sums of windows buffered."""
+PLANS = dict.fromkeys(("react", "gates", "dense"), WHOLE)
+RUNS = [
+    (name, index + 1, PLANS.get(name, CHIP if index % 2 else STREAMED))
+    for index, name in enumerate(FAMILIES)
+]
 FRAMES = 4
 
 

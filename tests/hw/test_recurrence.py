@@ -26,11 +26,13 @@ PLANS = (
     ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 16, "weights": "stream",
               "weight_word": 8, "mac_weight_word": 8, "gate_macs": 2}),
     ((16, 4), {"lanes": 1, "mac_out": 3, "tile_pixels": 40, "weight_word": 4}),
+    ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 6, "weights": "stream", "vector": "stream",
+              "weight_word": 64, "mac_weight_word": 64}),
 )  # fmt: skip
 DEEP = random_program(5, widths=(32, 64), blocks=2)
 
 
-def step_by_step(conv, engine, gate):
+def step_by_step(conv, engine, gate, read):
     """The recurrence of the module's docstring, one step after the other."""
     loading, turnaround = engine.array.load_words + Issuer.WORD_LATENCY, engine.turnaround
     taken, handed, pixels, waiting = START, -turnaround, 0, START + 1
@@ -38,22 +40,23 @@ def step_by_step(conv, engine, gate):
     issued = words = 0
     events = []
     tiles = list(conv.tiles())
-    per_channel = len(tiles) if conv.pixel_outer else len(tiles) // conv.tiles_out
+    per_segment = len(tiles) // conv.segments
     for index, (ko, tile) in enumerate(tiles):
         if conv.from_frame:
             events.append((taken + 1, NEED_ROWS))
-        for step in conv.steps(tile):
+        for step in conv.steps(tile, ko):
+            opens = index % per_segment == 0 and step.first_of_tile
             offered = taken + 1
             if step.new_tap:
                 offered += step.lookups + 1 + step.first_of_tile
-            taken = max(offered, handed + turnaround + 1)
+            taken = max(offered, handed + turnaround + 1, read if opens and index else 0)
             earliest = freed[0] if step.first_of_tile else 0
             handed = max(taken + loading, handed + pixels, earliest)
             pixels = step.pixels
             issued += pixels
-            if index % per_channel == 0 and step.first_of_tile:
+            if opens:
                 events.append((taken + 1, NEED_SEGMENT))
-            if (index + 1) % per_channel == 0 and step.last_of_tile:
+            if (index + 1) % per_segment == 0 and step.last_of_tile:
                 events.append((taken + engine.array.load_words, CLOSE_SEGMENT))
         full = handed + pixels + engine.settle
         drain = tile.pixels * conv.tile_groups(ko)
@@ -65,7 +68,7 @@ def step_by_step(conv, engine, gate):
 
 
 @pytest.mark.parametrize("plan", range(len(PLANS)))
-@pytest.mark.parametrize("name", ["gates", "vgg", "padded", "dense", "deep"])
+@pytest.mark.parametrize("name", ["gates", "vgg", "padded", "dense", "deep", "react"])
 def test_every_pass_is_the_recurrence(name, plan):
     """Also where output-channel tiles repeat, and whenever the gate is ready."""
     program = DEEP if name == "deep" else FAMILIES[name](1)
@@ -75,11 +78,13 @@ def test_every_pass_is_the_recurrence(name, plan):
     for conv in geometry.convs:
         engine = params.engines[conv.binary]
         found = timing.conv_cycles(conv, params)
-        active, issued, words, events = step_by_step(conv, engine, found.gate)
+        gate = conv.stage.gate
+        read = timing.weights_read(gate, params.vector) if gate else 0
+        active, issued, words, events = step_by_step(conv, engine, found.gate, read)
         kinds = {NEED_ROWS, NEED_SEGMENT, CLOSE_SEGMENT}
         mine = sorted((e.cycle, e.kind) for e in found.events if e.kind in kinds)
         assert (found.active, found.issued, found.drained, mine) == (active, issued, words, events)
-        assert conv.num_steps == sum(len(conv.steps(tile)) for _, tile in conv.tiles())
+        assert conv.num_steps == sum(len(conv.steps(tile, ko)) for ko, tile in conv.tiles())
         assert conv.num_tiles == len(list(conv.tiles()))
 
 

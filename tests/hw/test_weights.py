@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r2b.hw.weights import WeightBuffer, WeightRom, segment_words, stream_words
+from r2b.hw.weights import WeightBuffer, WeightRom, stream_words
 from tests.hw.components.benches import Bench, simulate
 from tests.hw.components.cases import make_geometry
 from tests.hw.components.table import MIXED
@@ -79,7 +79,7 @@ def test_stream_is_every_segment_in_order():
     words = stream_words(geometry)
     for conv in geometry.convs:
         segments = 1 if conv.pixel_outer else conv.tiles_out
-        size = segments * segment_words(conv)
+        size = segments * conv.segment_words
         assert words[:size] == conv.weight_words()
         words = words[size:]
     assert not words

@@ -9,7 +9,7 @@ from programs import Shape, random_program
 
 from r2b.backends.fpga.planner import make_plan
 from r2b.hw.geometry import ProgramGeometry
-from r2b.hw.weights import WeightBuffer, WeightFeeder, segment_rows, segment_words, stream_words
+from r2b.hw.weights import WeightBuffer, WeightFeeder, segment_rows, stream_words
 
 SMALL = Shape(frame=(3, 8, 8), widths=(8, 12), blocks=1, classes=4)
 ADDRESS_BITS = 16
@@ -44,7 +44,7 @@ class WeightBench(Elaboratable):
             s["misplaced"].eq(feeder.misplaced),
         ]
         for binary, name in enumerate(ENGINES):
-            words = max(segment_words(conv) for conv in self.geometry.engine(bool(binary)))
+            words = max(conv.segment_words for conv in self.geometry.engine(bool(binary)))
             buffer = WeightBuffer(feeder.width, words, ADDRESS_BITS)
             m.submodules[name] = buffer
             m.d.comb += [
