@@ -39,7 +39,7 @@ Row = dict[str, Any]
 FITS, TOO_LARGE, FAILED = "fits", "too large", "failed"
 RESOURCES = tuple(SHARES)
 POINT_COLUMNS = (
-    "p_in", "p_out", "weights", "bus", "lanes", "mac_out", "tile_pixels", "gate_macs",
+    "p_in", "p_out", "weights", "bus", "vector", "lanes", "mac_out", "tile_pixels", "gate_macs",
 )  # fmt: skip
 COLUMNS = (
     "device", "clock_mhz", "point", *POINT_COLUMNS, "status", "reason", *RESOURCES, "share",
@@ -102,6 +102,7 @@ def _failed(point: Point, goal: Goal, error: Exception) -> Row:
 
 def _row(point: Point, goal: Goal) -> Row:
     known = {name: getattr(point, name) for name in POINT_COLUMNS}
+    known["gate_macs"] = point.vector_macs
     start = {"device": goal.device.name, "clock_mhz": goal.clock_mhz, "point": point.index}
     return dict.fromkeys(COLUMNS) | start | known
 
@@ -153,8 +154,8 @@ class Evaluator:
             self._core, self._key = core_params(ProgramGeometry(self.program, plan)), key
             self._resources = {f: estimate_params(self._core, f) for f in self.families}
         params, found = self._core, self._resources
-        if params.geometry.plan.gate_macs != point.gate_macs:
-            params = with_gate_macs(params, point.gate_macs)
+        if params.geometry.plan.gate_macs != point.vector_macs:
+            params = with_gate_macs(params, point.vector_macs)
             found = {family: with_vector(found[family], params) for family in self.families}
         return params, {family: resources.needs() for family, resources in found.items()}
 
@@ -181,7 +182,7 @@ def arrays_of(program: Program, point: Point) -> list[ArrayParams]:
     """The arrays of a point, as :func:`r2b.hw.params.core_params` makes them."""
     widths = remember(program, "acc widths", None, lambda: _acc_widths(program))
     bits = extent_of(program).weight_bits
-    real_bits = max(PIXEL_BITS, program.act_bits)
+    real_bits = max(PIXEL_BITS, program.act_bits + extent_of(program).presum_bits(point))
     shapes = {
         True: (point.p_in, point.p_out, 1, 1),
         False: (point.lanes, point.mac_out, real_bits, bits),
@@ -302,8 +303,8 @@ def binding(frame: FrameCycles, stages: Sequence[StageCost]) -> str:
 def plan_of(program: Program, row: Row) -> Plan:
     """The Plan of a row."""
     point = Point(
-        row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["lanes"],
-        row["mac_out"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
+        row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["vector"],
+        row["lanes"], row["mac_out"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
     )  # fmt: skip
     return replace(
         point.plan(program, row["device"], row["clock_mhz"]), clock_mhz=float(row["clock_mhz"])

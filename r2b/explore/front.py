@@ -125,6 +125,11 @@ def describe(row: Row) -> str:
     macs = row["lanes"] * row["mac_out"]
     return (
         f"{row['p_in']}x{row['p_out']} XNOR, {macs} MACs, {row['lanes']} lanes, T "
-        f"{row['tile_pixels']}, weights {row['weights']} {row['bus']} bits, gate MACs "
+        f"{row['tile_pixels']}, weights {source_of(row)} {row['bus']} bits, gate MACs "
         f"{row['gate_macs']}"
     )
+
+
+def source_of(row: Row) -> str:
+    """Where a row's weights come from."""
+    return row["weights"] if row["vector"] == "chip" else "all streamed"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from r2b.backends.cost.resources import CALIBRATED
 from r2b.explore.evaluate import FAILED, FITS, TOO_LARGE, Row
+from r2b.explore.front import source_of
 from r2b.hw.devices import DEVICES
 from r2b.sheets import Cell, Sheet
 
@@ -40,7 +41,7 @@ def _cells(row: Row, chosen: bool) -> tuple[Cell, ...]:
     return (
         f"{'* ' if chosen else ''}{row['p_in']}x{row['p_out']}",
         row["lanes"] * row["mac_out"], row["lanes"],
-        row["tile_pixels"], f"{row['weights']} {row['bus']}",
+        row["tile_pixels"], f"{source_of(row)} {row['bus']}",
         f"{row['fps']:,.1f}", row["LUT"], row["RAM18"], row["DSP"],
         f"{row['bandwidth'] / 1e6:,.1f}", f"{row['fullest']} {row['share']:.0%}", row["binds"],
     )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from r2b.backends.fpga.planner import make_plan
 from r2b.hw.loops import ceil_div
@@ -46,6 +47,7 @@ AXES = {
         Axis("p_out", (8, 16, 32, 64, 128, 256), "XNOR array: processing elements"),
         Axis("weights", WEIGHT_SOURCES, "weights from memory on chip, or from a stream"),
         Axis("bus", (64, 128, 256), "bits of weights per cycle into an array"),
+        Axis("vector", WEIGHT_SOURCES, "the same of gates and head"),
         Axis("lanes", (1, 2, 4, 8, 16), "epilogue lanes"),
         Axis("mac_tiles", (1, 2, 4, 8), "elements of the MAC array per epilogue lane"),
         Axis("tile_pixels", (16, 32, 64, 128), "pixels whose sums the accumulators hold"),
@@ -67,7 +69,9 @@ class Point:
         Its number in the product of all axes.
     p_in, p_out : int
     weights : str
-    bus, lanes, mac_tiles, tile_pixels, gate_macs : int
+    bus : int
+    vector : str
+    lanes, mac_tiles, tile_pixels, gate_macs : int
     """
 
     index: int
@@ -75,6 +79,7 @@ class Point:
     p_out: int
     weights: str
     bus: int
+    vector: str
     lanes: int
     mac_tiles: int
     tile_pixels: int
@@ -86,11 +91,17 @@ class Point:
         return self.lanes * self.mac_tiles
 
     @property
+    def vector_macs(self) -> int:
+        """Products per cycle of the vector unit: ``gate_macs``, or what the stream feeds."""
+        return self.bus // 8 if self.vector == "stream" else self.gate_macs
+
+    @property
     def name(self) -> str:
         """Every parameter, in short."""
+        sources = self.weights if self.vector == "chip" else "all streamed"
         return (
-            f"{self.p_in}x{self.p_out} {self.weights} bus {self.bus}, lanes {self.lanes}, "
-            f"MACs {self.lanes * self.mac_out}, T {self.tile_pixels}, gate MACs {self.gate_macs}"
+            f"{self.p_in}x{self.p_out} {sources} bus {self.bus}, lanes {self.lanes}, "
+            f"MACs {self.lanes * self.mac_out}, T {self.tile_pixels}, gate MACs {self.vector_macs}"
         )
 
     def plan(self, program: Program, device: str, clock_mhz: float) -> Plan:
@@ -104,7 +115,8 @@ class Point:
         return make_plan(
             program, device, clock_mhz, (self.p_in, self.p_out), lanes=self.lanes,
             mac_out=self.mac_out, tile_pixels=self.tile_pixels, weights=self.weights,
-            weight_word=self.bus, mac_weight_word=self.bus, gate_macs=self.gate_macs,
+            weight_word=self.bus, mac_weight_word=self.bus, gate_macs=self.vector_macs,
+            vector=self.vector,
         )  # fmt: skip
 
 
@@ -139,9 +151,9 @@ def parse_axes(texts: list[str]) -> dict[str, tuple[Value, ...]]:
 
 
 def _value(name: str, text: str) -> Value:
-    if name == "weights":
+    if name in ("weights", "vector"):
         if text not in WEIGHT_SOURCES:
-            raise PlanError(f"--axis weights takes {' or '.join(WEIGHT_SOURCES)}, not {text!r}")
+            raise PlanError(f"--axis {name} takes {' or '.join(WEIGHT_SOURCES)}, not {text!r}")
         return text
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise PlanError(f"--axis {name} takes positive integers with commas, not {text!r}")
@@ -160,12 +172,21 @@ class Extent:
     binary_in, binary_out, real_out : int
     weight_bits : int
         Of a real weight.
+    sums : tuple of (int, int)
+        Of every convolution behind average pooling: its channels, and how many bits a sum over a
+        window is wider than a value.
     """
 
     binary_in: int
     binary_out: int
     real_out: int
     weight_bits: int
+    sums: tuple[tuple[int, int], ...] = ()
+
+    def presum_bits(self, point: Point) -> int:
+        """Bits by which the MAC array's operands are wider for buffered sums."""
+        kept = [bits for channels, bits in self.sums if channels > point.mac_out]
+        return max(kept, default=0) if point.vector == "stream" else 0
 
 
 def extent_of(program: Program) -> Extent:
@@ -187,6 +208,11 @@ def _extent_of(program: Program) -> Extent:
         max((len(part.conv.weight) for part in binary), default=1),
         max((len(conv.weight) for conv in real), default=1),
         max((conv.weight_bits for conv in real), default=8),
+        tuple(
+            (len(conv.weight), (prod(conv.presum.kernel) - 1).bit_length())
+            for conv in real
+            if conv.presum is not None and conv.groups == 1
+        ),
     )
 
 
@@ -210,9 +236,23 @@ def unfit(point: Point, extent: Extent, axes: Axes) -> str | None:
          "fewer mac_tiles hold the channels of every real stage"),
         ("bus", load, "a narrower bus loads every array in one cycle"),
     )  # fmt: skip
-    return indivisible(point) or next(
-        (text for name, enough, text in cases if _less_will_do(point, name, enough, axes)), None
+    return (
+        indivisible(point)
+        or superfluous(point, axes)
+        or next(
+            (text for name, enough, text in cases if _less_will_do(point, name, enough, axes)), None
+        )
     )
+
+
+def superfluous(point: Point, axes: Axes) -> str | None:
+    """Why a point's vector unit is no other than that of another point, or cannot be."""
+    if point.vector == "chip":
+        return None
+    if point.weights == "chip":
+        return "gates are streamed only where the arrays' weights are"
+    first = point.gate_macs == axes["gate_macs"][0]
+    return None if first else "a streamed vector unit has as many MACs as the bus feeds"
 
 
 def _less_will_do(point: Point, name: str, enough: int, axes: Axes) -> bool:

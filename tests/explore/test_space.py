@@ -20,7 +20,7 @@ from r2b.hw.plan import Plan
 from r2b.ir.errors import PlanError
 from tests.hw.families import FAMILIES
 
-FIRST = Point(0, 8, 8, "chip", 64, 4, 1, 16, 4)
+FIRST = Point(0, 8, 8, "chip", 64, "chip", 4, 1, 16, 4)
 
 
 def test_the_space_is_the_product_of_its_axes():
@@ -28,7 +28,7 @@ def test_the_space_is_the_product_of_its_axes():
     found = list(points(axes))
     assert len(found) == prod(map(len, axes.values()))
     assert [point.index for point in found] == list(range(len(found)))
-    assert len({(p.p_out, p.weights, p.lanes, p.mac_tiles, p.tile_pixels, p.gate_macs)
+    assert len({(p.p_out, p.weights, p.vector, p.lanes, p.mac_tiles, p.tile_pixels, p.gate_macs)
                 for p in found}) == len(found)  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_points_with_equal_weight_words_follow_each_other():
 
 
 def test_a_point_becomes_its_plan(program):
-    point = Point(0, 16, 8, "stream", 128, 2, 4, 32, 4)
+    point = Point(0, 16, 8, "stream", 128, "chip", 2, 4, 32, 4)
     plan = point.plan(program, "zu3eg", 200.0)
     assert isinstance(plan, Plan)
     assert (plan.p_in, plan.p_out, plan.lanes, plan.mac_out) == (16, 8, 2, 8)

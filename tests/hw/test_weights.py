@@ -53,9 +53,10 @@ def drive_buffer(words, seed, fill_rate, read_rate):
 
 @pytest.mark.parametrize("words", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("rates", [(1.0, 1.0), (0.3, 1.0), (1.0, 0.3)])
-def test_buffer(words, rates):
+@pytest.mark.parametrize("packed", [False, True])
+def test_buffer(words, rates, packed):
     """Sizes at, above and below a power of two; the filler or the reader slow."""
-    dut = WeightBuffer(16, words, 6)
+    dut = WeightBuffer(16, words, 6, packed)
     simulate(Bench(dut, drive_buffer(words, words, *rates)))
 
 

@@ -1,0 +1,58 @@
+"""The buffer of window sums: sums of any taps, each taken again, whatever comes between."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from r2b.hw.presum import LATENCY, PresumBuffer, PresumParams
+from tests.hw.components.benches import Bench, simulate
+
+TAPS = 4
+
+
+def pixels(rng, params, tile):
+    """One tile: sums of TAPS values for every word and pixel, then twice what was summed."""
+    places = [(kc, index) for kc in range(params.words) for index in range(tile)]
+    for tap in range(TAPS):
+        for kc, index in places:
+            yield {"sum": 1, "reuse": 0, "fresh": tap == 0, "kc": kc, "index": index}
+        yield None  # steps are apart
+    for _ in range(2):
+        for kc, index in places:
+            yield {"sum": 0, "reuse": 1, "fresh": int(rng.integers(2)), "kc": kc, "index": index}
+
+
+def drive(params, seed):
+    rng = np.random.default_rng(seed)
+    low, high = -(1 << (params.value_width - 1)), 1 << (params.value_width - 1)
+    sums, expected, queue = {}, [], []
+    for tile in (params.pixels, 2):
+        steps = list(pixels(rng, params, tile))
+        while steps:
+            pixel = None if rng.random() < 0.2 else steps.pop(0)
+            values = rng.choice([low, high - 1, 0, int(rng.integers(low, high))], params.lanes)
+            idle = {"valid": 0, "sum": 1, "fresh": 1}  # the core waits: nothing may be added
+            queue.append((pixel, values.tolist()))
+            if pixel is not None:
+                place = (pixel["kc"], pixel["index"])
+                if pixel["sum"]:
+                    base = 0 if pixel["fresh"] else sums[place]
+                    sums[place] = base + values
+                expected.append(sums[place].tolist() if pixel["reuse"] else values.tolist())
+            else:
+                expected.append(None)
+            inputs = dict(idle) if pixel is None else {"valid": 1, **pixel}
+            if len(queue) > LATENCY:
+                inputs["values"] = queue[-1 - LATENCY][1]
+            outputs = yield inputs
+            if len(expected) > LATENCY and expected[-1 - LATENCY] is not None:
+                assert outputs["o"] == expected[-1 - LATENCY]
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 5, 3), (3, 9, 4, 1), (2, 12, 3, 5)])
+def test_sums(shape):
+    """Lanes, bits, pixels (also no power of two), words; the extremes of every value."""
+    lanes, bits, size, words = shape
+    params = PresumParams(lanes, bits, bits + 2, size, words)
+    simulate(Bench(PresumBuffer(params), drive(params, seed=sum(shape))))
