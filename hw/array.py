@@ -10,6 +10,7 @@ drive the whole array).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -62,11 +63,14 @@ class ArrayParams:
         """Groups of elements, hence the skew between the first and the last element."""
         return -(-self.lanes_out // self.hop)
 
+    HOP_LATENCY = 2
+    """Cycles from a hop's input to its elements: weights are taken in the first one."""
+
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to the last accumulator's new value."""
         dot = BipolarDot.latency_of if self.binary else IntegerDot.latency_of
-        return self.hops + dot(self.lanes_in) + 1
+        return self.hops - 1 + self.HOP_LATENCY + dot(self.lanes_in) + 1
 
     DRAIN_LATENCY = 2
     """Cycles from a drain request to ``o``."""
@@ -138,16 +142,16 @@ class ContractionArray(wiring.Component):
         request = Signal(drain_layout(p), reset_less=True)
         m.d.sync += request.eq(self.drain)
         sums = []
-        sample = self.i
         per_pe = p.lanes_in * p.w_width
-        for hop in range(p.hops):
-            stage = Signal(sample_layout(p), name=f"hop_{hop}")
-            m.d.sync += stage.eq(sample)
-            sample = stage
+        stages = [Signal(sample_layout(p), name=f"hop_{hop}") for hop in range(p.hops + 1)]
+        m.d.sync += stages[0].eq(self.i)
+        for hop, (stage, after) in enumerate(pairwise(stages)):
+            m.d.sync += after.eq(stage)
             for pe in range(hop * p.hop, min((hop + 1) * p.hop, p.lanes_out)):
                 m.submodules[f"pe_{pe}"] = element = ProcessingElement(p)
                 m.d.comb += [
-                    element.i.eq(stage),
+                    element.load.eq(stage.load),
+                    element.i.eq(after),
                     element.weight.eq(shadow[pe * per_pe : (pe + 1) * per_pe]),
                     element.drain_bank.eq(request.bank),
                     element.drain_index.eq(request.index),
@@ -165,7 +169,8 @@ class ProcessingElement(wiring.Component):
     """One output channel: working weights, dot product, two banks of accumulators.
 
     The sum is read, added to and written in one cycle (distributed RAM), so a pixel may be
-    revisited in the next cycle. See :class:`ContractionArray` for the members.
+    revisited in the next cycle. ``load`` takes ``weight`` for the sample that follows one cycle
+    later. See :class:`ContractionArray` for the other members.
     """
 
     def __init__(self, params: ArrayParams) -> None:
@@ -173,6 +178,7 @@ class ProcessingElement(wiring.Component):
         super().__init__(
             {
                 "i": In(sample_layout(params)),
+                "load": In(1),
                 "weight": In(params.lanes_in * params.w_width),
                 "drain_bank": In(1),
                 "drain_index": In(range(params.depth)),
@@ -185,14 +191,12 @@ class ProcessingElement(wiring.Component):
         m = Module()
         p = self.params
         working = Signal.like(self.weight, reset_less=True)
-        weight = Signal.like(self.weight)
-        with m.If(self.i.load):
+        with m.If(self.load):
             m.d.sync += working.eq(self.weight)
-        m.d.comb += weight.eq(Mux(self.i.load, self.weight, working))
         real = (p.lanes_in, p.a_width, p.w_width)
         dot = BipolarDot(p.lanes_in) if p.binary else IntegerDot(*real)
         m.submodules.dot = dot
-        m.d.comb += [dot.a.eq(self.i.data), dot.w.eq(weight)]
+        m.d.comb += [dot.a.eq(self.i.data), dot.w.eq(working)]
         control = _delay(m, self.i, dot.latency)
         if p.binary:
             m.d.comb += dot.n.eq(control[-2].count)
@@ -201,25 +205,29 @@ class ProcessingElement(wiring.Component):
 
     def _accumulate(self, m: Module, control, dot) -> None:
         p = self.params
-        outputs = []
+        known = [Signal(signed(p.acc_width), name=f"known_{bank}") for bank in range(2)]
+        total = Signal(signed(max(p.acc_width, len(dot)) + 1), name="total")
+        kept = Signal(signed(p.acc_width), name="kept")
+        m.d.comb += [
+            kept.eq(total),
+            total.eq(Mux(control.first, 0, Mux(control.bank, known[1], known[0])) + dot),
+        ]
+        with m.If(control.valid):  # the width was proved from the weights
+            m.d.sync += Assert(total == kept)
         for bank in range(2):
             m.submodules[f"bank_{bank}"] = memory = Memory(
                 shape=signed(p.acc_width), depth=p.depth, init=[]
             )
             read, write = memory.read_port(domain="comb"), memory.write_port()
             mine = control.valid & (control.bank == bank)
-            total = Signal(signed(max(p.acc_width, len(dot)) + 1), name=f"total_{bank}")
             m.d.comb += [
                 read.addr.eq(Mux(mine, control.index, self.drain_index)),
-                total.eq(Mux(control.first, 0, read.data) + dot),
+                known[bank].eq(read.data),
                 write.addr.eq(control.index),
-                write.data.eq(total),
+                write.data.eq(kept),
                 write.en.eq(mine),
             ]
-            with m.If(mine):  # the width was proved from the weights
-                m.d.sync += Assert(total == write.data.as_signed())
-            outputs.append(read.data)
-        m.d.comb += self.o.eq(Mux(self.drain_bank, outputs[1], outputs[0]))
+        m.d.comb += self.o.eq(Mux(self.drain_bank, known[1], known[0]))
 
 
 def _delay(m: Module, sample, cycles: int) -> list:

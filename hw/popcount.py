@@ -7,27 +7,28 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-FIRST_LEVEL = 8
-"""Lanes summed before the first register of a popcount."""
-FAN_IN = 4
-"""Operands per adder between two registers."""
+FIRST_LEVEL = 3
+"""Lanes summed before the first register of a popcount: a full adder that takes the XNORs in."""
+COUNT_FAN_IN, FAN_IN = 3, 4
+"""Operands per adder between two registers, of a popcount and of a sum of products. A popcount of
+64 is 182 LUT4 so, and 298 with 8 lanes and 4 operands; 127 and 125 LUT6."""
 
 
-def tree_levels(operands: int) -> int:
-    """Registered levels of an adder tree with FAN_IN operands per adder; at least one."""
+def tree_levels(operands: int, fan_in: int = FAN_IN) -> int:
+    """Registered levels of an adder tree with ``fan_in`` operands per adder; at least one."""
     levels = 1
-    while operands > FAN_IN:
-        operands = -(-operands // FAN_IN)
+    while operands > fan_in:
+        operands = -(-operands // fan_in)
         levels += 1
     return levels
 
 
-def add_tree(m: Module, operands: list) -> tuple:
-    """Registered adder tree; its result comes ``tree_levels(len(operands))`` cycles later."""
-    for _ in range(tree_levels(len(operands))):
+def add_tree(m: Module, operands: list, fan_in: int = FAN_IN) -> tuple:
+    """Registered adder tree; its result comes ``tree_levels(len(operands), fan_in)`` cycles later."""
+    for _ in range(tree_levels(len(operands), fan_in)):
         sums = []
-        for first in range(0, len(operands), FAN_IN):
-            total = sum(operands[first + 1 : first + FAN_IN], operands[first])
+        for first in range(0, len(operands), fan_in):
+            total = sum(operands[first + 1 : first + fan_in], operands[first])
             register = Signal.like(total, name="sum", reset_less=True)
             m.d.sync += register.eq(total)
             sums.append(register)
@@ -66,7 +67,7 @@ class BipolarDot(wiring.Component):
     @staticmethod
     def latency_of(lanes: int) -> int:
         """Cycles from ``a`` and ``w`` to ``o``: first level, tree, subtraction."""
-        return 1 + tree_levels(-(-lanes // FIRST_LEVEL)) + 1
+        return 1 + tree_levels(-(-lanes // FIRST_LEVEL), COUNT_FAN_IN) + 1
 
     @staticmethod
     def width_of(lanes: int) -> int:
@@ -89,7 +90,7 @@ class BipolarDot(wiring.Component):
             count = Signal(range(len(bits) + 1), name="count", reset_less=True)
             m.d.sync += count.eq(sum(bits[1:], bits[0]))
             groups.append(count)
-        popcount = add_tree(m, groups)
+        popcount = add_tree(m, groups, COUNT_FAN_IN)
         m.d.sync += self.o.eq((popcount << 1) - self.n)
         return m
 

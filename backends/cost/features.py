@@ -18,7 +18,7 @@ from r2b.backends.cost.memories import (
 from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.params import CoreParams
-from r2b.hw.popcount import FAN_IN, FIRST_LEVEL, BipolarDot, IntegerDot
+from r2b.hw.popcount import COUNT_FAN_IN, FAN_IN, FIRST_LEVEL, BipolarDot, IntegerDot
 from r2b.ir.program import MULTIPLIER_BITS, VECTOR_BITS
 
 Features = dict[str, float]
@@ -148,7 +148,7 @@ def array_sizes(p: ArrayParams) -> Features:
     count = p.lanes_in.bit_length() if p.binary else 0
     latency = dot.latency_of(p.lanes_in)
     weights = p.lanes_in * p.lanes_out * p.w_width
-    hops = p.hops * (p.lanes_in * p.a_width + 4 + index + count)
+    hops = (p.hops + 1) * (p.lanes_in * p.a_width + 4 + index + count)
     delays = p.hops * (latency * (3 + index) + max(0, latency - 1) * count)
     first, later = tree_bits(p)
     return {
@@ -170,17 +170,17 @@ def tree_bits(p: ArrayParams) -> tuple[int, int]:
     if p.binary:
         sizes = [min(FIRST_LEVEL, p.lanes_in - k) for k in range(0, p.lanes_in, FIRST_LEVEL)]
         widths = [size.bit_length() for size in sizes]
-        later = _levels(widths, p.lanes_in.bit_length())
+        later = _levels(widths, p.lanes_in.bit_length(), COUNT_FAN_IN)
         return sum(widths), sum(later) + BipolarDot.width_of(p.lanes_in)
     levels = _levels([p.a_width + p.w_width] * p.lanes_in, p.acc_width)
     return levels[0], sum(levels[1:])
 
 
-def _levels(widths: list[int], most: int) -> list[int]:
+def _levels(widths: list[int], most: int, fan_in: int = FAN_IN) -> list[int]:
     """Bits of every level of :func:`r2b.hw.popcount.add_tree`."""
     found: list[int] = []
     while not found or len(widths) > 1:
-        groups = [widths[k : k + FAN_IN] for k in range(0, len(widths), FAN_IN)]
+        groups = [widths[k : k + fan_in] for k in range(0, len(widths), fan_in)]
         widths = [min(most, max(group) + len(group) - 1) for group in groups]
         found.append(sum(widths))
     return found
