@@ -208,7 +208,7 @@ class Epilogue(wiring.Component):
 
 def _constants(m: Module, p: RoundParams, address, name: str):
     """A word of static constants, one cycle after its address."""
-    static = rom(m, name, p.layout, [p.layout.from_bits(row) for row in p.rows])
+    static = rom(m, name, p.layout, [p.layout.from_bits(row) for row in p.rows], p.logic)
     return registered_read(m, static, address, f"{name}_q")
 
 

@@ -19,8 +19,9 @@ def registered_read(m: Module, memory: Memory, addr, name: str = "read") -> Sign
     return register
 
 
-def rom(m: Module, name: str, shape, content: list[int]) -> Memory:
-    """A read-only memory with at least one row."""
-    memory = Memory(shape=shape, depth=max(1, len(content)), init=content)
+def rom(m: Module, name: str, shape, content: list[int], logic: bool = False) -> Memory:
+    """A read-only memory with at least one row; of LUTs if ``logic``, else as synthesis likes."""
+    attributes = {"rom_style": "logic"} if logic else {}
+    memory = Memory(shape=shape, depth=max(1, len(content)), init=content, attrs=attributes)
     m.submodules[name] = memory
     return memory

@@ -71,7 +71,7 @@ def _core_params(geometry: ProgramGeometry) -> CoreParams:
         ),
     )  # fmt: skip
     lanes = remember(
-        geometry.program, "epilogue", (plan.lanes, acc),
+        geometry.program, "epilogue", (plan.lanes, acc, plan.constants),
         lambda: rounds.epilogue_params(geometry, acc),
     )  # fmt: skip
     engines = {}

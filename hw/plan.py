@@ -16,7 +16,8 @@ from r2b.ir.program import Program
 
 PLAN_VERSION = 1
 WEIGHT_SOURCES = ("chip", "stream")
-OPTIONAL = {"hop", "vector", "presum_buffer"}
+CONSTANTS = ("auto", "logic")
+OPTIONAL = {"hop", "vector", "constants", "presum_buffer"}
 """What a ``plan.json`` may leave away."""
 
 
@@ -54,6 +55,9 @@ class Plan:
     vector : str
         The vector unit's weights and tables: ``"chip"``, or ``"stream"``, in which case a word of
         the stream holds the weights of one of its cycles, ``8 * gate_macs = weight_word``.
+    constants : str
+        The epilogue's constants: ``"auto"``, as synthesis likes, or ``"logic"``, LUTs, where block
+        RAM is short: they are wide and few.
     presum_buffer : bool
         Average pooling before a 1x1 convolution is summed once per tile of pixels and kept for
         the output-channel tiles that follow, instead of read tap by tap for each of them. Such
@@ -80,6 +84,7 @@ class Plan:
     line_words: int
     hop: int = 8
     vector: str = "chip"
+    constants: str = "auto"
     presum_buffer: bool = False
     tensors: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
@@ -102,6 +107,8 @@ class Plan:
             raise PlanError(f"Plan: line_words must be a power of two, not {self.line_words}")
         if self.weights not in WEIGHT_SOURCES:
             raise PlanError(f"Plan: weights must be one of {WEIGHT_SOURCES}, not {self.weights!r}")
+        if self.constants not in CONSTANTS:
+            raise PlanError(f"Plan: constants must be one of {CONSTANTS}, not {self.constants!r}")
         if self.vector not in WEIGHT_SOURCES:
             raise PlanError(f"Plan: vector must be one of {WEIGHT_SOURCES}, not {self.vector!r}")
         if self.vector == "stream":
@@ -161,6 +168,7 @@ def _check_types(content: dict[str, Any]) -> None:
             "device": isinstance(value, str),
             "weights": isinstance(value, str),
             "vector": isinstance(value, str),
+            "constants": isinstance(value, str),
             "presum_buffer": isinstance(value, bool),
             "clock_mhz": isinstance(value, int | float),
             "pixel_outer": isinstance(value, list) and all(isinstance(v, str) for v in value),

@@ -24,7 +24,7 @@ def tree_levels(operands: int, fan_in: int = FAN_IN) -> int:
 
 
 def add_tree(m: Module, operands: list, fan_in: int = FAN_IN) -> tuple:
-    """Registered adder tree; its result comes ``tree_levels(len(operands), fan_in)`` cycles later."""
+    """Registered adder tree; the sum comes ``tree_levels(len(operands), fan_in)`` cycles later."""
     for _ in range(tree_levels(len(operands), fan_in)):
         sums = []
         for first in range(0, len(operands), fan_in):

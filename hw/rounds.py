@@ -41,6 +41,8 @@ class RoundParams:
         Factors of positions, one row per word of the feature memory; empty where there are none.
     table : tuple of int
         Entries of all tables; empty where there are none.
+    logic : bool
+        The static constants are to be made of LUTs.
     """
 
     index: int
@@ -58,6 +60,7 @@ class RoundParams:
     rows: tuple[int, ...] = ()
     spatial: tuple[int, ...] = ()
     table: tuple[int, ...] = ()
+    logic: bool = False
 
     @property
     def layout(self) -> data.ArrayLayout:
@@ -160,6 +163,7 @@ def _round_params(geometry: ProgramGeometry, index: int, width: int) -> RoundPar
         gated=index == 0,
         skip=index == 0 or any(part.skip for part, _ in parts),
         multiply=any(part.multiply for part, _ in parts),
+        logic=geometry.plan.constants == "logic",
         out_width=geometry.plan.act_bits if last else signed_width(min(ends), max(ends)),
     )  # fmt: skip
     rows: list[int] = []

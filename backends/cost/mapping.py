@@ -40,6 +40,8 @@ class Memory:
         Read ports whose address is the write's.
     columns : int
         Of a ROM: bits of a word that differ from each other somewhere.
+    logic : bool
+        To be made of LUTs, whatever it costs.
     """
 
     component: str
@@ -52,6 +54,7 @@ class Memory:
     part: int = 0
     shared: int = 0
     columns: int = 0
+    logic: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,8 @@ def map_memory(memory: Memory, family: str) -> Mapped:
     bits = memory.width * memory.depth
     best = int(bits * (LOGIC_RAM if memory.written else LOGIC_ROM[family]))
     found = Mapped(None, logic_bits=bits)
+    if memory.logic:
+        return found
     for block in (False, True):  # the cheapest of each sort first, then of both
         kinds = [k for k in KINDS[family] if k.block == block and _takes(k, memory)]
         if bits and kinds:

@@ -99,7 +99,7 @@ def _engine(params: CoreParams, engine: EngineParams, name: str) -> list[Memory]
 def _epilogue(params: CoreParams) -> list[Memory]:
     found = []
     for part in params.epilogue.rounds:
-        found.append(_rom("epilogue", f"constants_{part.index}", part.rows))
+        found.append(_rom("epilogue", f"constants_{part.index}", part.rows, logic=part.logic))
         if part.spatial:
             found.append(_rom("epilogue", f"spatial_{part.index}", part.spatial))
         if part.table:

@@ -12,7 +12,7 @@ from r2b.backends.fpga.memory_map import map_signs, map_tensors
 from r2b.hw.devices import DEVICES, RAM18_BITS, Device, device
 from r2b.hw.geometry import ProgramGeometry, ceil_div
 from r2b.hw.passes import FRAME, passes_of
-from r2b.hw.plan import Plan
+from r2b.hw.plan import OPTIONAL, Plan
 from r2b.hw.support import check_supported
 from r2b.ir.errors import PlanError
 from r2b.ir.program import Program
@@ -115,7 +115,7 @@ def _plan(
         "presum_buffer": changes.get("vector") == "stream",  # as large networks want it
         "line_words": _line_words(program, lanes, depth),
     }
-    unknown = sorted(set(changes) - set(base) - {"hop", "vector", "presum_buffer"})
+    unknown = sorted(set(changes) - set(base) - OPTIONAL)
     if unknown:
         raise PlanError(f"unknown Plan parameter {', '.join(unknown)}")
     return with_memory_map(program, Plan(**(base | changes)))
@@ -185,6 +185,9 @@ def _largest_fitting(program: Program, target: Device, changes: dict[str, Any]) 
             multipliers = [lack.resource for lack in found] == ["DSP"]
             if multipliers:
                 plan = _with_fewer_multipliers(program, plan, attempt)
+                found = misfits(program, plan, SHARES)
+            if [lack.resource for lack in found] == ["RAM18"] and "constants" not in changes:
+                plan = _plan(program, target, shape, attempt | {"constants": "logic"})
                 found = misfits(program, plan, SHARES)
             if not found:
                 return plan

@@ -37,7 +37,16 @@ def test_tree_levels(operands):
 
 def test_latencies_are_declared():
     """The formula of the cycles stands on these."""
-    assert [BipolarDot.latency_of(n) for n in (1, 9, 10, 27, 28, 64, 81, 82)] == [3, 3, 4, 4, 5, 5, 5, 6]
+    assert [BipolarDot.latency_of(n) for n in (1, 9, 10, 27, 28, 64, 81, 82)] == [
+        3,
+        3,
+        4,
+        4,
+        5,
+        5,
+        5,
+        6,
+    ]
     assert [IntegerDot.latency_of(n) for n in (1, 4, 5, 16, 17)] == [2, 2, 3, 3, 4]
 
 
