@@ -153,7 +153,7 @@ class _Run:
             for ko in range(conv.tiles_out):
                 number = index * conv.tiles_out + ko
                 if conv.from_frame:
-                    self.events.append(Event(self.taken + 1, NEED_ROWS, _rows_needed(conv, tile)))
+                    self.events.append(Event(self.taken + 2, NEED_ROWS, _rows_needed(conv, tile)))
                 end = self._tile(ko, tile, runs, number == 0, number == last)
                 if conv.from_frame:
                     self.events += _rows_returned(conv, ko, tile, end)

@@ -41,7 +41,7 @@ def step_by_step(conv, engine, gate):
     per_channel = len(tiles) if conv.pixel_outer else len(tiles) // conv.tiles_out
     for index, (ko, tile) in enumerate(tiles):
         if conv.from_frame:
-            events.append((taken + 1, NEED_ROWS))
+            events.append((taken + 2, NEED_ROWS))
         for step in conv.steps(tile):
             offered = taken + 1
             if step.new_tap:
