@@ -68,6 +68,11 @@ class ArrayParams:
         dot = BipolarDot.latency_of if self.binary else IntegerDot.latency_of
         return self.hops + dot(self.lanes_in) + 1
 
+    @property
+    def lead(self) -> int:
+        """Cycles by which a step's last weight word must come before its ``load``."""
+        return 0 if self.binary else 1
+
     DRAIN_LATENCY = 2
     """Cycles from a drain request to ``o``."""
 
@@ -109,7 +114,7 @@ class ContractionArray(wiring.Component):
     i : In(sample_layout)
     shift : In(1)
         Shift ``shift_data`` into the shadow register; not while a ``load`` is under way in the
-        array (``hops`` cycles).
+        array (``hops`` cycles), and the last word ``lead`` cycles before its own or earlier.
     shift_data : In(word)
     drain : In(drain_layout)
     o : Out
@@ -143,11 +148,12 @@ class ContractionArray(wiring.Component):
         for hop in range(p.hops):
             stage = Signal(sample_layout(p), name=f"hop_{hop}")
             m.d.sync += stage.eq(sample)
-            sample = stage
+            ahead, sample = sample, stage
             for pe in range(hop * p.hop, min((hop + 1) * p.hop, p.lanes_out)):
                 m.submodules[f"pe_{pe}"] = element = ProcessingElement(p)
                 m.d.comb += [
                     element.i.eq(stage),
+                    element.load_next.eq(ahead.load),
                     element.weight.eq(shadow[pe * per_pe : (pe + 1) * per_pe]),
                     element.drain_bank.eq(request.bank),
                     element.drain_index.eq(request.index),
@@ -164,7 +170,9 @@ class ContractionArray(wiring.Component):
 class ProcessingElement(wiring.Component):
     """One output channel: working weights, dot product, two banks of accumulators.
 
-    The sum is read, added to and written in one cycle (distributed RAM), so a pixel may be
+    A real element takes its weights in the cycle before the sample they begin with, announced by
+    ``load_next``, so that they come out of a register into the multipliers; a binary one chooses
+    between both registers in the LUT of its XNOR. The sum is read, added to and written in one cycle (distributed RAM), so a pixel may be
     revisited in the next cycle. See :class:`ContractionArray` for the members.
     """
 
@@ -173,6 +181,7 @@ class ProcessingElement(wiring.Component):
         super().__init__(
             {
                 "i": In(sample_layout(params)),
+                "load_next": In(1),
                 "weight": In(params.lanes_in * params.w_width),
                 "drain_bank": In(1),
                 "drain_index": In(range(params.depth)),
@@ -186,9 +195,9 @@ class ProcessingElement(wiring.Component):
         p = self.params
         working = Signal.like(self.weight, reset_less=True)
         weight = Signal.like(self.weight)
-        with m.If(self.i.load):
+        with m.If(self.i.load if p.binary else self.load_next):
             m.d.sync += working.eq(self.weight)
-        m.d.comb += weight.eq(Mux(self.i.load, self.weight, working))
+        m.d.comb += weight.eq(Mux(self.i.load & p.binary, self.weight, working))
         real = (p.lanes_in, p.a_width, p.w_width)
         dot = BipolarDot(p.lanes_in) if p.binary else IntegerDot(*real)
         m.submodules.dot = dot

@@ -103,7 +103,8 @@ class StepGenerator(wiring.Component):
         look = self._lookup(m, Mux(look_row, y, x), look_row)
         rows = Signal(look.shape())
         cols = Signal(look.shape())
-        m.d.comb += [self.o.last_kc.eq(kc == d.last_kc)]
+        checks = Signal()  # a new tile's rows, in the cycle that follows TILE
+        m.d.comb += self.starved.eq(checks & self.missing)
         m.d.comb += self.o.last.eq(last_tap & self.o.last_kc)
         first = Signal()
         m.d.comb += self.o.first.eq(first)
@@ -127,11 +128,12 @@ class StepGenerator(wiring.Component):
                 with m.If(self.start):
                     m.next = "TILE"
             with m.State("TILE"):
-                m.d.sync += [y.eq(d.tap_y + d.last_ky), x.eq(d.tap_x + d.last_kx), first.eq(1)]
+                m.d.sync += [y.eq(d.tap_y + d.last_ky), x.eq(d.tap_x + d.last_kx)]
+                m.d.sync += [first.eq(1), checks.eq(1)]
                 m.next = "LAST_ROW"
             with m.State("LAST_ROW"):
-                m.d.comb += [look_row.eq(1), self.starved.eq(self.missing)]
-                m.d.sync += [last_y.eq(y), y.eq(Mux(look.valid, d.tap_y, y - 1))]
+                m.d.comb += look_row.eq(1)
+                m.d.sync += [checks.eq(0), last_y.eq(y), y.eq(Mux(look.valid, d.tap_y, y - 1))]
                 with m.If(look.valid):
                     m.next = "LAST_COL"
             with m.State("LAST_COL"):
@@ -157,6 +159,7 @@ class StepGenerator(wiring.Component):
                 self._address(m, rows, cols, tap_weight)
                 m.d.sync += [
                     kc.eq(0),
+                    self.o.last_kc.eq(d.last_kc == 0),
                     last_in_row.eq(x == last_x),
                     last_tap.eq((x == last_x) & (y == last_y)),
                 ]
@@ -234,6 +237,7 @@ class StepGenerator(wiring.Component):
         with m.If(~o.last_kc):
             m.d.sync += [
                 kc.eq(kc + 1),
+                o.last_kc.eq(kc + 1 == d.last_kc),
                 o.weight.eq(o.weight + d.step_words),
                 o.src.eq(o.src + 1),
                 o.byte.eq(o.byte + self.lanes),

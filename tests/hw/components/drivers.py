@@ -121,7 +121,7 @@ class ArrayPlay:
         p = self.p
         count = int(self.rng.integers(1, p.lanes_in + 1))
         weight = self._shift(count)
-        start = max(self.now, self.shifted - 1) + self._gap()
+        start = max(self.now, self.shifted - 1 + p.lead) + self._gap()
         self.now = start
         for place, index in enumerate(range(everything) if everything else order):
             values = self._operands(count)
