@@ -200,10 +200,12 @@ class ProcessingElement(wiring.Component):
         control = _delay(m, self.i, dot.latency)
         if p.binary:
             m.d.comb += dot.n.eq(control[-2].count)
-        self._accumulate(m, control[-1], dot.o)
+        mine = Signal(2)  # a sample of the bank, decoded ahead
+        m.d.sync += [mine[b].eq(control[-2].valid & (control[-2].bank == b)) for b in range(2)]
+        self._accumulate(m, control[-1], mine, dot.o)
         return m
 
-    def _accumulate(self, m: Module, control, dot) -> None:
+    def _accumulate(self, m: Module, control, banks, dot) -> None:
         p = self.params
         known = [Signal(signed(p.acc_width), name=f"known_{bank}") for bank in range(2)]
         total = Signal(signed(max(p.acc_width, len(dot)) + 1), name="total")
@@ -219,7 +221,7 @@ class ProcessingElement(wiring.Component):
                 shape=signed(p.acc_width), depth=p.depth, init=[]
             )
             read, write = memory.read_port(domain="comb"), memory.write_port()
-            mine = control.valid & (control.bank == bank)
+            mine = banks[bank]
             m.d.comb += [
                 read.addr.eq(Mux(mine, control.index, self.drain_index)),
                 known[bank].eq(read.data),

@@ -87,7 +87,10 @@ class Drain(wiring.Component):
         position = Signal(data.StructLayout({n: o.shape()[n].shape for n in (
             "index", "group", "fm", "sm", "sm_bank", "row", "col")}))  # fmt: skip
         word = Signal.like(o.sm)
-        groups = Mux(walker.o.ko == d.last_ko, d.last_groups, d.ko_groups)
+        final_group = Signal.like(position.group)  # ready when the walker's extent is
+        m.d.sync += final_group.eq(
+            Mux(walker.o.ko == d.last_ko, d.last_groups - 1, d.ko_groups - 1)
+        )
         m.d.comb += [o[n].eq(position[n]) for n in ("index", "group", "row", "col", "sm_bank")]
         m.d.comb += [
             walker.d.eq(d),
@@ -117,10 +120,10 @@ class Drain(wiring.Component):
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += o.valid.eq(1)
-                last_group = position.group == groups - 1
+                last_group = position.group == final_group
                 self._next_word(m, position, word, base, last_group)
-                last_col = position.col == walker.o.col + walker.o.cols - 1
-                last_row = position.row == walker.o.row + walker.o.rows - 1
+                last_col = position.col == walker.o.end_col
+                last_row = position.row == walker.o.end_row
                 with m.If(last_group & last_col & last_row):
                     m.d.comb += [self.free.eq(Cat(~bank, bank)), walker.step.eq(1)]
                     self._next_channels(m, base)
@@ -144,20 +147,16 @@ class Drain(wiring.Component):
 
     def _next_channels(self, m: Module, base) -> None:
         d, walker = self.d, self.walker
-        last_pixels = Signal()
-        m.d.comb += last_pixels.eq(
-            (walker.o.row + walker.o.rows == d.rows) & (walker.o.col + walker.o.cols == d.cols)
-        )
         bank = Signal(self.address_width + 1, name="next_sm_bank")
         m.d.comb += bank.eq(base.sm_bank + d.ko_sign_banks)
         wrap = bank >= self.sign_banks
-        with m.If(d.pixel_outer | last_pixels):
+        with m.If(d.pixel_outer | walker.o.last_pixels):
             m.d.sync += [
                 base.channel.eq(base.channel + d.ko_groups),
                 base.sm.eq(base.sm + d.ko_sign_words + wrap),
                 base.sm_bank.eq(Mux(wrap, bank - self.sign_banks, bank)),
             ]
-            with m.If(walker.o.ko == d.last_ko):
+            with m.If(walker.o.last_ko):
                 self._first_channels(m, base)
 
     def _first_channels(self, m: Module, base) -> None:
@@ -190,5 +189,5 @@ class Drain(wiring.Component):
                 word.eq(base.sm),
                 position.col.eq(position.col + 1),
             ]
-            with m.If(position.col == walker.o.col + walker.o.cols - 1):
+            with m.If(position.col == walker.o.end_col):
                 m.d.sync += [position.col.eq(walker.o.col), position.row.eq(position.row + 1)]

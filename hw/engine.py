@@ -85,6 +85,31 @@ class EngineParams:
         return self.epilogue + (pool.LATENCY if self.pooled else 0) + sinks.LATENCY
 
 
+class RowsMissing(wiring.Component):
+    """Whether a tile lacks input rows, LATENCY cycles after ``need`` and ``rows_ready``.
+
+    It never stands still: what it says ends a wait.
+    """
+
+    LATENCY = 1
+
+    def __init__(self, address_width: int) -> None:
+        super().__init__(
+            {
+                "frame": In(1),
+                "need": In(address_width),
+                "rows_ready": In(address_width),
+                "missing": Out(1),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        """A comparison and its register."""
+        m = Module()
+        m.d.sync += self.missing.eq(self.frame & (self.rows_ready < self.need))
+        return m
+
+
 class Engine(wiring.Component):
     """Runs one convolution stage per ``start``; ``done`` when its results are in memory.
 
@@ -152,11 +177,13 @@ class Engine(wiring.Component):
         control = EngineControl(p, self.request_layout)
         m.submodules.control = EnableInserter(self.enable)(control)
         m.submodules.array = array = ContractionArray(a)
+        m.submodules.rows = rows = RowsMissing(p.address_width)
         m.d.comb += [
-            *(
-                getattr(control, n).eq(getattr(self, n))
-                for n in ("d", "start", "hold", "rows_ready")
-            ),
+            *(getattr(control, n).eq(getattr(self, n)) for n in ("d", "start", "hold")),
+            rows.frame.eq(self.d.frame),
+            rows.need.eq(control.need),
+            rows.rows_ready.eq(self.rows_ready),
+            control.missing.eq(rows.missing),
             *(
                 getattr(self, n).eq(getattr(control, n))
                 for n in ("starved", "pixel", "free", "done")
@@ -234,7 +261,8 @@ class EngineControl(wiring.Component):
                 "d": In(p.descriptor),
                 "start": In(1),
                 "hold": In(1),
-                "rows_ready": In(p.address_width),
+                "need": Out(p.address_width),
+                "missing": In(1),
                 "starved": Out(1),
                 "pixel": Out(p.pixel_layout),
                 "word": Out(p.address_width),
@@ -258,7 +286,8 @@ class EngineControl(wiring.Component):
             m.d.comb += part.d.eq(self.d)
         m.d.comb += [
             generator.start.eq(self.start),
-            generator.rows_ready.eq(self.rows_ready),
+            self.need.eq(generator.need),
+            generator.missing.eq(self.missing),
             self.starved.eq(generator.starved),
             issuer.i.eq(generator.o),
             issuer.valid.eq(generator.valid),

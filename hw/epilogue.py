@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from r2b.hw.memory import registered_read, rom
@@ -137,7 +138,7 @@ class Epilogue(wiring.Component):
         d, index = self.d, p.index
         age = self.params.start(index)
         base = d.group_base if index else d.param_base
-        before, shift = self.tokens[age - 1], d[f"shift{index}" if index else "shift"]
+        before, shift = self.tokens[age - 2], d[f"shift{index}" if index else "shift"]
         constants = _constants(m, p, base + before.channel, f"constants_{index}")
         out = Signal(data.ArrayLayout(signed(p.out_width), p.lanes), name=f"round_{index}")
         half = self._half(m, p, shift)
@@ -184,7 +185,7 @@ class Epilogue(wiring.Component):
         if p.spatial:
             layout = factor_layout(p.lanes)
             table = rom(m, f"spatial_{index}", layout, [layout.from_bits(r) for r in p.spatial])
-            factors = registered_read(m, table, d.spatial_base + before.fm, f"spatial_{index}_q")
+            factors = _read(m, table, d.spatial_base + before.fm, f"spatial_{index}")
             found.append((d[f"spatial{index}"], lambda _, i: factors[i]))
         return found
 
@@ -207,9 +208,16 @@ class Epilogue(wiring.Component):
 
 
 def _constants(m: Module, p: RoundParams, address, name: str):
-    """A word of static constants, one cycle after its address."""
+    """A word of static constants, two cycles after its address."""
     static = rom(m, name, p.layout, [p.layout.from_bits(row) for row in p.rows], p.logic)
-    return registered_read(m, static, address, f"{name}_q")
+    return _read(m, static, address, name)
+
+
+def _read(m: Module, memory: Memory, address, name: str):
+    """A word, two cycles after its address: a sum, which is registered before it is looked up."""
+    place = Signal(range(max(2, memory.depth)), name=f"{name}_place", reset_less=True)
+    m.d.sync += place.eq(address)
+    return registered_read(m, memory, place, f"{name}_q")
 
 
 def _multiply(m: Module, p: RoundParams, value, factor, offset, valid):
@@ -235,10 +243,10 @@ def _multiply(m: Module, p: RoundParams, value, factor, offset, valid):
 
 
 def _shift(m: Module, p: RoundParams, total, shift):
-    """``total >> shift``, a cycle later."""
+    """``total >> shift``, a cycle later; the shift is a stage's, and registered for all lanes."""
     extra = Signal(unsigned(max(1, p.shift_bits)), name="extra")
     shifted = Signal(signed(p.sum_width - p.shift_low), name="shifted", reset_less=True)
-    m.d.comb += extra.eq(shift - p.shift_low)
+    m.d.sync += extra.eq(shift - p.shift_low)
     m.d.sync += shifted.eq((total >> p.shift_low) >> extra)
     return shifted
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from r2b.hw import timing, weights
+from r2b.hw.engine import RowsMissing
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.params import core_params
 from r2b.hw.stem import FrameParams
@@ -104,14 +105,14 @@ class _Rows:
         self.room: list[int] = []  # of every row, the first cycle with room for it
 
     def complete(self, rows: int) -> int:
-        """First cycle in which ``rows`` rows are seen to be complete."""
+        """First cycle in which an engine sees that ``rows`` rows are complete."""
         while len(self.ends) <= rows:
             row = len(self.ends) - 1
             begin = self.ends[-1]
             if row >= self.params.capacity:
                 begin = max(begin, self.room[row])
             self.ends.append(begin + self.row_cycles)
-        return self.ends[rows]
+        return self.ends[rows] + RowsMissing.LATENCY
 
     def free(self, below: int, cycle: int) -> None:
         """Rows below ``below`` are given back in ``cycle``."""

@@ -69,10 +69,12 @@ class StepGenerator(wiring.Component):
     -------
     d : In(descriptor)
     start : In(1)
-    rows_ready : In
-        Input rows that are complete; only stages that read the frame look at it.
+    need : Out
+        Input rows that the tile needs; there in the cycle before ``starved`` depends on it.
+    missing : In(1)
+        Some of them are not complete; only where the stage reads the frame.
     starved : Out(1)
-        A tile needs rows that are not there yet.
+        The tile needs rows that are not there yet.
     o, valid, ready
         The step stream.
     reading : In(1)
@@ -93,7 +95,8 @@ class StepGenerator(wiring.Component):
             | {
                 "d": In(descriptor),
                 "start": In(1),
-                "rows_ready": In(address_width),
+                "need": Out(address_width),
+                "missing": In(1),
                 "starved": Out(1),
                 "o": Out(step_layout(descriptor, lanes, address_width, depth)),
                 "valid": Out(1),
@@ -108,17 +111,19 @@ class StepGenerator(wiring.Component):
         m.submodules.walker = walker = self.walker
         m.d.comb += walker.d.eq(d)
         field = dict(self.descriptor.members)
-        ky, last_y = Signal(field["last_ky"]), Signal(field["last_ky"])
-        kx, last_x = Signal(field["last_kx"]), Signal(field["last_kx"])
+        index = range(len(self.taps.rows) + 1)  # of an entry of the tap table
+        y, last_y, x, last_x = (Signal(index, name=n) for n in ("y", "last_y", "x", "last_x"))
+        last_tap, last_in_row = Signal(), Signal()
         kc = Signal(field["last_kc"])
         tap_weight = Signal(self.address_width)
         row_weight = Signal(self.address_width)
         look_row = Signal()
-        look = self._lookup(m, Mux(look_row, d.tap_y + ky, d.tap_x + kx), look_row)
+        look = self._lookup(m, Mux(look_row, y, x), look_row)
         rows = Signal(look.shape())
         cols = Signal(look.shape())
-        m.d.comb += [self.o.last_kc.eq(kc == d.last_kc)]
-        m.d.comb += self.o.last.eq((ky == last_y) & (kx == last_x) & self.o.last_kc)
+        checks = Signal()  # a new tile's rows, in the cycle that follows TILE
+        m.d.comb += self.starved.eq(checks & self.missing)
+        m.d.comb += self.o.last.eq(last_tap & self.o.last_kc)
         first = Signal()
         m.d.comb += self.o.first.eq(first)
         w = walker.o
@@ -132,38 +137,34 @@ class StepGenerator(wiring.Component):
                 reuse.eq(d.buffered & (w.ko != 0)),
                 self.o.reuse.eq(reuse),
                 self.o.sum.eq(d.buffered & ~reuse),
-                self.o.fresh.eq((ky == 0) & (kx == 0)),
+                self.o.fresh.eq((y == d.tap_y) & (x == d.tap_x)),
                 self.o.kc.eq(kc),
             ]
         m.d.comb += [
             self.o.opens.eq(first & opens),
             self.o.closes.eq(self.o.last & closes),
             self.o.stage_end.eq(self.o.last & w.last),
-            self.o.band_end.eq(
-                self.o.last
-                & (w.col + w.cols == d.cols)
-                & Mux(d.pixel_outer, w.ko == d.last_ko, w.ko == 0)
-            ),
+            self.o.band_end.eq(self.o.last & w.last_col & Mux(d.pixel_outer, w.last_ko, w.ko == 0)),
             self.o.free.eq(w.free),
+            self.need.eq(Mux(w.need < d.in_rows, w.need, d.in_rows)),
         ]
-
+        self._row_start(m, rows)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += walker.start.eq(self.start)
                 with m.If(self.start):
                     m.next = "TILE"
             with m.State("TILE"):
-                need = Mux(walker.o.need < d.in_rows, walker.o.need, d.in_rows)
-                m.d.comb += self.starved.eq(d.frame & (self.rows_ready < need))
-                m.d.sync += [ky.eq(last_taps[0]), kx.eq(last_taps[1]), first.eq(1)]
+                m.d.sync += [y.eq(d.tap_y + last_taps[0]), x.eq(d.tap_x + last_taps[1])]
+                m.d.sync += [first.eq(1), checks.eq(1)]
                 m.next = "LAST_ROW"
             with m.State("LAST_ROW"):
                 m.d.comb += look_row.eq(1)
-                m.d.sync += [last_y.eq(ky), ky.eq(Mux(look.valid, 0, ky - 1))]
+                m.d.sync += [checks.eq(0), last_y.eq(y), y.eq(Mux(look.valid, d.tap_y, y - 1))]
                 with m.If(look.valid):
                     m.next = "LAST_COL"
             with m.State("LAST_COL"):
-                m.d.sync += [last_x.eq(kx), kx.eq(Mux(look.valid, 0, kx - 1))]
+                m.d.sync += [last_x.eq(x), x.eq(Mux(look.valid, d.tap_x, x - 1))]
                 m.d.sync += row_weight.eq(walker.o.weight)
                 with m.If(look.valid):
                     m.next = "ROW"
@@ -171,24 +172,29 @@ class StepGenerator(wiring.Component):
                 m.d.comb += look_row.eq(1)
                 m.d.sync += rows.eq(look)
                 with m.If(look.valid):
-                    m.d.sync += [kx.eq(0), tap_weight.eq(row_weight)]
+                    m.d.sync += [x.eq(d.tap_x), tap_weight.eq(row_weight)]
                     m.next = "COL"
                 with m.Else():
-                    m.d.sync += [ky.eq(ky + 1), row_weight.eq(row_weight + d.row_words)]
+                    m.d.sync += [y.eq(y + 1), row_weight.eq(row_weight + d.row_words)]
             with m.State("COL"):
                 m.d.sync += cols.eq(look)
                 with m.If(look.valid):
                     m.next = "ADDRESS"
                 with m.Else():
-                    m.d.sync += [kx.eq(kx + 1), tap_weight.eq(tap_weight + d.tap_words)]
+                    m.d.sync += [x.eq(x + 1), tap_weight.eq(tap_weight + d.tap_words)]
             with m.State("ADDRESS"):
                 self._address(m, rows, cols, tap_weight)
-                m.d.sync += kc.eq(0)
+                m.d.sync += [
+                    kc.eq(0),
+                    self.o.last_kc.eq(d.last_kc == 0),
+                    last_in_row.eq(x == last_x),
+                    last_tap.eq((x == last_x) & (y == last_y)),
+                ]
                 m.next = "STEP"
             with m.State("STEP"):
                 m.d.comb += self.valid.eq(self._may_offer(m))
                 with m.If(self.ready & self.valid if self.shared else self.ready):
-                    self._advance(m, kc, kx, ky, first, (tap_weight, row_weight), last_x)
+                    self._advance(m, kc, x, y, first, (tap_weight, row_weight), last_in_row)
         return m
 
     def _may_offer(self, m: Module):
@@ -201,7 +207,7 @@ class StepGenerator(wiring.Component):
         return ~(self.o.opens & begun & self.reading)
 
     def _lookup(self, m: Module, index, look_row) -> data.View:
-        """The tap entry ``index`` clipped to the tile: offset, first output, outputs, clip."""
+        """The tap entry ``index`` clipped to the tile: offset, first and last output, clip."""
         w = self.walker.o
         table = rom(m, "taps", self.taps.layout, self.taps.content)
         port = table.read_port(domain="comb")
@@ -209,42 +215,50 @@ class StepGenerator(wiring.Component):
         tap = port.data
         self.clip_width = len(tap.first)  # a clip is at most the tap's first valid output
         start = Mux(look_row, w.row, w.col)
-        extent = Mux(look_row, w.rows, w.cols)
-        width = max(len(w.row), len(w.col), len(tap.last)) + 1
-        fields = {"offset": tap.shape()["offset"].shape, "clip": width, "count": width, "valid": 1}
+        stop = Mux(look_row, w.end_row, w.end_col)
+        width = max(len(w.row), len(w.col), len(tap.last))
+        fields = {"offset": tap.shape()["offset"].shape, "clip": self.clip_width,
+                  "first": width, "last": width, "valid": 1}  # fmt: skip
         self.filled = "position" in tap.shape().members
         if self.filled:
             fields["position"] = tap.shape()["position"].shape
         look = Signal(data.StructLayout(fields), name="look")
-        stop, first, last = Signal(width), Signal(width), Signal(width)
+        clipped = tap.first > start
         m.d.comb += [
-            stop.eq(start + extent - 1),
-            first.eq(Mux(tap.first > start, tap.first, start)),
-            last.eq(Mux(tap.last < stop, tap.last, stop)),
             look.offset.eq(tap.offset),
-            look.clip.eq(first - start),
-            look.count.eq(last - first + 1),
-            look.valid.eq(last >= first),
+            look.clip.eq(Mux(clipped, tap.first - start, 0)),
+            look.first.eq(Mux(clipped, tap.first, start)),
+            look.last.eq(Mux(tap.last < stop, tap.last, stop)),
+            # last >= first of the clipped range, comparisons side by side
+            look.valid.eq((tap.last >= start) & (tap.first <= stop) & (tap.first <= tap.last)),
         ]
         if self.filled:
             m.d.comb += look.position.eq(tap.position)
         return look
 
+    def _row_start(self, m: Module, rows) -> None:
+        """Input address and place in the tile of the tap row's first pixel, before the columns are
+        looked up; the clips are small, so the products are.
+        """
+        w, d = self.walker.o, self.d
+        self.row_src, self.row_index = Signal.like(self.o.src), Signal.like(self.o.index)
+        m.d.sync += [
+            self.row_src.eq(w.src + rows.offset + rows.clip * d.row_src),
+            self.row_index.eq(rows.clip * w.cols),
+        ]
+
     def _address(self, m: Module, rows, cols, tap_weight) -> None:
-        """Input address of the first pixel; the clips are small, so the products are."""
+        """Input address of the first pixel, from the row's."""
         w, d, o = self.walker.o, self.d, self.o
-        row_clip, col_clip = rows.clip[: self.clip_width], cols.clip[: self.clip_width]
         m.d.sync += [
             o.weight.eq(tap_weight),
-            o.src.eq(
-                w.src + rows.offset + cols.offset + row_clip * d.row_src + col_clip * d.col_src
-            ),
+            o.src.eq(self.row_src + cols.offset + cols.clip * d.col_src),
             o.phase.eq(w.phase),
             o.byte.eq(w.byte),
-            o.rows.eq(rows.count),
-            o.cols.eq(cols.count),
+            o.rows.eq(rows.last - rows.first + 1),
+            o.cols.eq(cols.last - cols.first + 1),
             o.tile_cols.eq(w.cols),
-            o.index.eq(row_clip * w.cols + col_clip),
+            o.index.eq(self.row_index + cols.clip),
         ]
         if self.filled:  # such taps are not clipped
             m.d.sync += [
@@ -252,13 +266,14 @@ class StepGenerator(wiring.Component):
                 o.in_col.eq(w.in_col + cols.position),
             ]
 
-    def _advance(self, m: Module, kc, kx, ky, first, weights, last_x) -> None:
+    def _advance(self, m: Module, kc, x, y, first, weights, last_in_row) -> None:
         d, o = self.d, self.o
         tap_weight, row_weight = weights
         m.d.sync += first.eq(0)
         with m.If(~o.last_kc):
             m.d.sync += [
                 kc.eq(kc + 1),
+                o.last_kc.eq(kc + 1 == d.last_kc),
                 o.weight.eq(o.weight + d.step_words),
                 o.src.eq(o.src + 1),
                 o.byte.eq(o.byte + self.lanes),
@@ -268,9 +283,9 @@ class StepGenerator(wiring.Component):
             m.next = "TILE"
             with m.If(self.walker.o.last):
                 m.next = "IDLE"
-        with m.Elif(kx == last_x):
-            m.d.sync += [ky.eq(ky + 1), row_weight.eq(row_weight + d.row_words)]
+        with m.Elif(last_in_row):
+            m.d.sync += [y.eq(y + 1), row_weight.eq(row_weight + d.row_words)]
             m.next = "ROW"
         with m.Else():
-            m.d.sync += [kx.eq(kx + 1), tap_weight.eq(tap_weight + d.tap_words)]
+            m.d.sync += [x.eq(x + 1), tap_weight.eq(tap_weight + d.tap_words)]
             m.next = "COL"

@@ -173,7 +173,7 @@ class _Run:
             for ko in range(conv.tiles_out):
                 number = index * conv.tiles_out + ko
                 if conv.from_frame:
-                    self.events.append(Event(self.taken + 1, NEED_ROWS, _rows_needed(conv, tile)))
+                    self.events.append(Event(self.taken + 2, NEED_ROWS, _rows_needed(conv, tile)))
                 opens, closes = number == 0 or conv.buffered, number == last or conv.buffered
                 end = self._tile(ko, tile, conv.runs(tile, ko), opens, closes)
                 if conv.from_frame:

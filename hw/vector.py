@@ -33,8 +33,13 @@ STREAMED = (VECTOR, *TABLES)
 """Targets of the weight stream in the vector unit."""
 SEGMENT_BITS = (VECTOR_SEGMENT - 1).bit_length()
 ACC_BITS = 32
-MEAN_FLUSH = 6
+MEAN_FLUSH = 8
 """Cycles after the last channel is issued until its z is readable."""
+OPERANDS = 2
+"""Cycles from a word's address to its products' operands: block RAM is too slow to multiply in the
+cycle that reads it, so what comes from it passes a register; so do constants and table entries."""
+PART = 17
+"""Bits of an accumulator that a multiplier takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class VectorParams:
     @property
     def dense_flush(self) -> int:
         """Cycles after a layer's last word is issued until all its results are written."""
-        return 1 + IntegerDot.latency_of(self.macs) + 1 + 7
+        return OPERANDS + IntegerDot.latency_of(self.macs) + 1 + 11
 
 
 class VectorUnit(wiring.Component):
@@ -275,30 +280,31 @@ class VectorUnit(wiring.Component):
     # --- means -----------------------------------------------------------------------------
 
     def _means(self, m: Module, job, issue) -> Memory:
-        """sum -> * reciprocal -> rounding shift -> * a + b -> rounding shift, saturation -> z."""
+        """sum -> * reciprocal -> rounding, shift -> * a + b -> shift, saturation -> z."""
         p = self.params
-        valid = _pipe(m, issue.mean, 5, "mean_valid")
+        valid = _pipe(m, issue.mean, 7, "mean_valid")
         sums, scaled = Signal(signed(p.sum_width)), Signal(signed(p.sum_width + 17))
+        rounded = Signal(signed(p.sum_width + 18))
         mean = Signal(signed(p.value_width + MEAN_FRACTION + 1))
         m.d.sync += [
             sums.eq(_choose(m, self.sum_data, issue.lane)),
             scaled.eq(sums * job.reciprocal),
-            mean.eq((scaled + job.mean_half) >> job.mean_shift),
+            rounded.eq(scaled + job.mean_half),
+            mean.eq(rounded >> job.mean_shift),
         ]
         rows = self._table(m, "means", MEANS)
-        constants = self._counted(m, rows, valid[2], "mean_row")
+        constants = _registered(m, self._counted(m, rows, valid[2], "mean_row"), "mean_constants")
         product = Signal(signed(len(mean) + MULTIPLIER_BITS))
         total = Signal(signed(max(len(product), len(constants.b)) + 1))
-        offset = Signal.like(constants.b)
+        offset, shifted = Signal.like(constants.b), Signal.like(total)
         m.d.sync += [
             product.eq(mean * constants.a),
             offset.eq(constants.b),
             total.eq(product + offset),
+            shifted.eq(total >> job.z_shift),
         ]
         low, high = bounds(VECTOR_BITS)
-        return self._vector(
-            m, "z", p.channels, valid[5], _saturate(m, total >> job.z_shift, low, high)
-        )
+        return self._vector(m, "z", p.channels, valid[7], _saturate(m, shifted, low, high))
 
     def _counted(self, m: Module, memory: Memory, advance, name: str):
         """Row of a table that lies in order of use; the next one after ``advance``.
@@ -337,36 +343,34 @@ class VectorUnit(wiring.Component):
         """Dot product per word, sum per neuron, then one multiplication and one rounding."""
         p = self.params
         layout = data.StructLayout({"valid": 1, "layer": 1, "first": 1, "last": 1, "final": 1})
-        latency = 1 + IntegerDot.latency_of(p.macs)
+        latency = OPERANDS + IntegerDot.latency_of(p.macs)
         now = Signal(layout, name="dense_0")
         m.d.comb += [now[n].eq(issue[n]) for n in ("layer", "first", "last", "final")]
         m.d.comb += now.valid.eq(issue.dense)
-        control = _pipe(m, now, latency + 4, "dense")
-        acc, done = Signal(signed(ACC_BITS)), Signal()
+        control = _pipe(m, now, latency + 5, "dense")
+        acc = Signal(signed(ACC_BITS))
         hidden_in = Signal(signed(VECTOR_BITS))
-        h = self._vector(m, "h", p.hidden, _valid_hidden(control[latency + 4], job), hidden_in)
+        h = self._vector(m, "h", p.hidden, _valid_hidden(control[latency + 5], job), hidden_in)
         dot = self._operands(m, issue, z, h)
         with m.If(control[latency].valid):
             m.d.sync += acc.eq(Mux(control[latency].first, 0, acc) + dot)
-        m.d.comb += done.eq(control[latency + 1].valid & control[latency + 1].last)
         rows = self._table(m, "dense", DENSE)
         # the row of a neuron is read while its last word is summed
-        constants = self._counted(
+        constants = _registered(m, self._counted(
             m, rows, control[latency].valid & control[latency].last, "dense_row"
-        )
-        product = Signal(signed(ACC_BITS + MULTIPLIER_BITS))
-        total = Signal(signed(max(len(product), len(constants.b)) + 1))
+        ), "dense_constants")  # fmt: skip
+        operand = _registered(m, acc, "dense_operand")
+        product, offset = _product(m, operand, constants.m), Signal.like(constants.b)
+        total = Signal(signed(max(ACC_BITS + MULTIPLIER_BITS, len(constants.b)) + 1))
         shifted = Signal.like(total)
-        offset = Signal.like(constants.b)
-        after = control[latency + 1 :]
+        after = control[latency + 2 :]  # of the operand, its products, the total, shifted
         shift = Mux(after[2].layer, job.second_shift, job.first_shift)
         m.d.sync += [
-            product.eq(acc * constants.m),
             offset.eq(constants.b),
             total.eq(product + offset),
             shifted.eq(total >> shift),
-            self.logit.eq(acc + constants.b),
-            self.logit_valid.eq(done & job.head),
+            self.logit.eq(operand + constants.b),
+            self.logit_valid.eq(after[0].valid & after[0].last & job.head),
             self.logit_last.eq(after[0].final),
         ]
         _, high = bounds(VECTOR_BITS)
@@ -383,7 +387,7 @@ class VectorUnit(wiring.Component):
             registered_read(m, memory, issue.word, name)
             for memory, name in ((z, "z_q"), (h, "h_q"))
         ]
-        m.d.comb += [
+        m.d.sync += [
             dot.a.eq(Mux(layer, words[1], words[0])),
             dot.w.eq(self._weight(m, issue)),
         ]
@@ -410,10 +414,10 @@ class VectorUnit(wiring.Component):
         index = Signal(range(SIGMOID_ENTRIES))
         m.d.comb += index.eq(_saturate(m, argument, -half, half - 1) + half)
         place = index if len(functions) == 1 else Cat(index, job.function)
-        value = registered_read(m, table, place, "gate_table_q")
+        value = _registered(m, registered_read(m, table, place, "gate_table_q"), "gate_value")
         rows = self._table(m, "slopes", SLOPES)
-        stages = _pipe(m, valid, 2, "slope_valid")
-        constants = self._counted(m, rows, valid, "slope_row")
+        *_, written = _pipe(m, valid, 5, "slope_valid")
+        constants = _registered(m, self._counted(m, rows, valid, "slope_row"), "slope_constants")
         memory = Memory(shape=gate_layout(p.lanes), depth=len(self.group_range), init=[])
         m.submodules.gate = memory
         write = memory.write_port(granularity=1)
@@ -421,11 +425,17 @@ class VectorUnit(wiring.Component):
         low, high = bounds(MULTIPLIER_BITS)
         for name in ("gn", "gp"):
             product = Signal(signed(SIGMOID_BITS + 1 + MULTIPLIER_BITS), name=f"{name}_product")
-            m.d.sync += product.eq(value * constants[name])
-            slope = _saturate(m, (product + job.slope_half) >> job.slope_shift, low, high)
+            rounded = Signal(signed(len(product) + 1), name=f"{name}_rounded")
+            shifted = Signal.like(rounded, name=f"{name}_shifted")
+            m.d.sync += [
+                product.eq(value * constants[name]),
+                rounded.eq(product + job.slope_half),
+                shifted.eq(rounded >> job.slope_shift),
+            ]
+            slope = _saturate(m, shifted, low, high)
             m.d.comb += [write.data[i][name].eq(slope) for i in range(p.lanes)]
-        m.d.comb += [write.addr.eq(group), write.en.eq(Mux(stages[2], 1 << lane, 0))]
-        with m.If(stages[2]):
+        m.d.comb += [write.addr.eq(group), write.en.eq(Mux(written, 1 << lane, 0))]
+        with m.If(written):
             m.d.sync += lane.eq(lane + 1)
             with m.If(lane == p.lanes - 1):
                 m.d.sync += [lane.eq(0), group.eq(group + 1)]
@@ -446,6 +456,24 @@ def _pipe(m: Module, value, cycles: int, name: str) -> list:
         m.d.sync += stage.eq(stages[-1])
         stages.append(stage)
     return stages
+
+
+def _registered(m: Module, value, name: str):
+    """The value a cycle later."""
+    register = Signal(value.shape(), name=name, reset_less=True)
+    m.d.sync += register.eq(value)
+    return register
+
+
+def _product(m: Module, a, b):
+    """``a * b`` from partial products that are registered."""
+    low, high = a[:PART].as_unsigned(), a[PART:].as_signed()
+    parts = []
+    for name, part in (("low", low), ("high", high)):
+        register = Signal((part * b).shape(), name=f"product_{name}", reset_less=True)
+        m.d.sync += register.eq(part * b)
+        parts.append(register)
+    return parts[0] + (parts[1] << PART)
 
 
 def _choose(m: Module, array, index):

@@ -16,12 +16,16 @@ def tile_layout(descriptor: data.StructLayout, lanes: int, address_width: int) -
         places
         | {
             "row": field["rows"],
-            "col": field["cols"],
+            "col": field["cols"],  # the tile's first output
             "rows": field["tile_rows"],
             "cols": field["tile_cols"],
+            "end_row": field["rows"],
+            "end_col": field["cols"],
             "ko": field["last_ko"],
             "last": 1,
             "last_pixels": 1,
+            "last_col": 1,
+            "last_ko": 1,
             "src": address,
             "phase": range(max(2, lanes)),
             "byte": address,
@@ -37,7 +41,10 @@ def tile_layout(descriptor: data.StructLayout, lanes: int, address_width: int) -
 class TileWalker(wiring.Component):
     """The tile the loops stand at, and the next one after ``step``.
 
-    One cycle per step. ``o`` is valid from the cycle after ``start``.
+    Where a tile begins (``row``, ``col``, ``ko`` and the offsets but ``src``) is there in the cycle
+    after ``start`` or ``step``. What follows from it is registered and comes DERIVED cycles later:
+    its extent, its last row and column, whether it is a last one, ``src``. So a step may come
+    1 + DERIVED cycles after the one before.
 
     Parameters
     ----------
@@ -52,6 +59,8 @@ class TileWalker(wiring.Component):
     start, step : In(1)
     o : Out(tile_layout)
     """
+
+    DERIVED = 1
 
     def __init__(self, descriptor: data.StructLayout, lanes: int, address_width: int) -> None:
         self.lanes = lanes
@@ -77,13 +86,11 @@ class TileWalker(wiring.Component):
         if self.filled:
             kept += ["in_row", "in_col"]
         position = Signal(data.StructLayout({n: self.layout[n].shape for n in kept}))
-        last_col = position.col + d.tile_cols >= d.cols
-        last_row = position.row + d.tile_rows >= d.rows
-        last_ko = position.ko == d.last_ko
+        last_row = Signal()
+        last_col, last_ko = o.last_col, o.last_ko
+        self._extent(m, position, last_row)
         m.d.comb += [o[n].eq(position[n]) for n in kept]
         m.d.comb += [
-            o.rows.eq(Mux(last_row, d.rows - position.row, d.tile_rows)),
-            o.cols.eq(Mux(last_col, d.cols - position.col, d.tile_cols)),
             o.last_pixels.eq(last_row & last_col),
             o.last.eq(last_row & last_col & last_ko),
             o.phase.eq(self.seg["phase"]),
@@ -113,6 +120,21 @@ class TileWalker(wiring.Component):
             m.d.sync += [position.ko.eq(0), position.weight.eq(d.weight_base)]
         return m
 
+    def _extent(self, m: Module, position, last_row) -> None:
+        """What follows from the tile's first output, a cycle later."""
+        d, o = self.d, self.o
+        row_after, col_after = position.row + d.tile_rows, position.col + d.tile_cols
+        rows_end, cols_end = row_after >= d.rows, col_after >= d.cols
+        m.d.sync += [
+            last_row.eq(rows_end),
+            o.last_col.eq(cols_end),
+            o.last_ko.eq(position.ko == d.last_ko),
+            o.rows.eq(Mux(rows_end, d.rows - position.row, d.tile_rows)),
+            o.cols.eq(Mux(cols_end, d.cols - position.col, d.tile_cols)),
+            o.end_row.eq(Mux(rows_end, d.rows - 1, row_after - 1)),
+            o.end_col.eq(Mux(cols_end, d.cols - 1, col_after - 1)),
+        ]
+
     def _source(self, m: Module, next_ko, last_ko) -> None:
         """Where the tile's first output reads; some channel tiles read channels of their own."""
         d, src = self.d, self.band["src"] + self.seg["src"]
@@ -123,7 +145,7 @@ class TileWalker(wiring.Component):
             with m.If(self.start):
                 m.d.sync += channels.eq(0)
             src = src + channels
-        m.d.comb += self.o.src.eq(src)
+        m.d.sync += self.o.src.eq(src)
 
     def _reset_segment(self, m: Module, position) -> None:
         d = self.d

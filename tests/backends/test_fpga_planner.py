@@ -160,8 +160,8 @@ def test_a_plan_of_ones_own_that_does_not_fit():
     text = misfit_warning(PROGRAM, plan)
     assert text == (
         f"the Plan does not fit ecp5-25f: it needs {needs['LUT']:,} LUT of 24,288, "
-        f"{needs['FF']:,} FF of 24,288, {needs['DSP']:,} DSP of 28, as estimated; choose a smaller --parallelism or a larger "
-        "--device (ecp5-85f, xc7a100t, xc7z020, zu3eg, zu7ev)"
+        f"{needs['FF']:,} FF of 24,288, {needs['DSP']:,} DSP of 28, as estimated; choose a "
+        "smaller --parallelism or a larger --device (ecp5-85f, xc7a100t, xc7z020, zu3eg, zu7ev)"
     )
     assert misfit_warning(PROGRAM, make_plan(PROGRAM, "xc7z020")) is None
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from r2b.hw.drain import Drain
+from r2b.hw.engine import RowsMissing
 from r2b.hw.steps import StepGenerator
 from tests.hw.components import cases
 from tests.hw.components.benches import Bench, simulate
@@ -38,7 +39,7 @@ def drive_generator(core, seed):
     """Take each step after a random wait; it is offered when the docstring says."""
     rng = np.random.default_rng(seed)
     for conv, row in zip(core.geometry.convs, core.stages.rows, strict=True):
-        yield {"d": row, "start": 1, "ready": 0, "rows_ready": conv.rows_in}
+        yield {"d": row, "start": 1, "ready": 0, "missing": 0}
         for (ko, tile), last_tile in with_last(conv.tiles()):
             steps = conv.steps(tile)
             plain = list(cases.tile_steps(conv, tile))
@@ -87,9 +88,9 @@ def test_generator_against_geometry(core):
     simulate(Bench(dut, drive_generator(core, 1)))
 
 
-@pytest.mark.parametrize("lacking", [0, 1, 2])
-def test_starved(lacking):
-    """A stage of the frame says so exactly where its first tile lacks a row."""
+@pytest.mark.parametrize("missing", [0, 1])
+def test_starved(missing):
+    """A tile says which rows it needs, and in the cycle after whether it waits for them."""
     core = mixed()
     conv, row = core.geometry.convs[0], core.stages.rows[0]
     # the lowest row that the first tile's last tap reads
@@ -97,11 +98,26 @@ def test_starved(lacking):
     dut = StepGenerator(core.stages.layout, core.taps, 2, core.address_width, 8)
 
     def drive():
-        yield {"d": row, "start": 1, "ready": 0, "rows_ready": need - lacking}
+        yield {"d": row, "start": 1, "ready": 0}
         outputs = yield {"start": 0}
-        assert outputs["starved"] == (lacking > 0)
+        assert (outputs["need"], outputs["starved"]) == (need, 0)
+        outputs = yield {"missing": missing}
+        assert outputs["starved"] == missing
 
     simulate(Bench(dut, drive()))
+
+
+@pytest.mark.parametrize("frame", [0, 1])
+def test_rows_missing(frame):
+    """Exactly where a stage of the frame lacks a row."""
+
+    def drive():
+        yield {"frame": frame, "need": 4, "rows_ready": 0}
+        for ready in range(1, 7):
+            outputs = yield {"rows_ready": ready}
+            assert outputs["missing"] == (frame and ready - 1 < 4)
+
+    simulate(Bench(RowsMissing(5), drive()))
 
 
 # -------------------------------------------------------------------------------------- drain alone

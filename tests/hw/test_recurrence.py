@@ -43,7 +43,7 @@ def step_by_step(conv, engine, gate, read):
     per_segment = len(tiles) // conv.segments
     for index, (ko, tile) in enumerate(tiles):
         if conv.from_frame:
-            events.append((taken + 1, NEED_ROWS))
+            events.append((taken + 2, NEED_ROWS))
         for step in conv.steps(tile, ko):
             opens = index % per_segment == 0 and step.first_of_tile
             offered = taken + 1

@@ -17,6 +17,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
+from r2b.hw.engine import RowsMissing
 from tests.hw.components.cases import pack, unpack
 
 Driver = Generator[dict, dict, None]
@@ -89,12 +90,15 @@ def simulate(bench: Bench) -> None:
 class Frozen(wiring.Component):
     """A component's control side as the core runs it: ``enable`` low, or a wait, freezes it.
 
-    ``go`` says whether this cycle counts.
+    ``go`` says whether this cycle counts. An engine's control gets its RowsMissing.
     """
 
     def __init__(self, inner: wiring.Component) -> None:
         self.inner = inner
         members = dict(inner.signature.members)
+        if "missing" in members:
+            members["rows_ready"] = In(members.pop("need").shape)
+            del members["missing"]
         super().__init__(members | {"enable": In(1), "go": Out(1)})
 
     def elaborate(self, platform) -> Module:
@@ -108,9 +112,15 @@ class Frozen(wiring.Component):
         m.d.comb += self.go.eq(go)
         own = "enable" in inner.signature.members
         m.submodules.inner = inner if own else EnableInserter(self.go)(inner)
+        if "missing" in inner.signature.members:
+            m.submodules.rows = rows = RowsMissing(len(inner.need))
+            m.d.comb += [rows.frame.eq(self.d.frame), rows.need.eq(inner.need)]
+            m.d.comb += [rows.rows_ready.eq(self.rows_ready), inner.missing.eq(rows.missing)]
         for name, member in inner.signature.members.items():
             if name == "enable":
                 m.d.comb += inner.enable.eq(self.go)
+            elif name in ("need", "missing"):
+                continue
             elif member.flow == In:
                 m.d.comb += getattr(inner, name).eq(getattr(self, name))
             else:
