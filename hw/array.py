@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Assert, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw.multipliers import LutDot, PackedDot
+from r2b.hw.packing import pairs
 from r2b.hw.popcount import BipolarDot, IntegerDot
 
 
@@ -43,6 +45,10 @@ class ArrayParams:
         Words that fill the shadow register.
     hop : int
         Elements per forwarding register.
+    packed : bool
+        Two elements share each DSP block.
+    luts : int
+        Elements without DSP blocks, the first ones.
     """
 
     binary: bool
@@ -56,6 +62,8 @@ class ArrayParams:
     word: int
     load_words: int
     hop: int
+    packed: bool = False
+    luts: int = 0
 
     @property
     def hops(self) -> int:
@@ -64,9 +72,18 @@ class ArrayParams:
 
     @property
     def latency(self) -> int:
-        """Cycles from ``i`` to the last accumulator's new value."""
+        """Cycles from ``i`` to the last accumulator's new value.
+
+        Elements without DSP blocks take longer, and are the first that the operands reach.
+        """
         dot = BipolarDot.latency_of if self.binary else IntegerDot.latency_of
-        return self.hops + dot(self.lanes_in) + 1
+        late = -(-self.luts // self.hop) + LutDot.delay_of(self.w_width) if self.luts else 0
+        return max(self.hops, late) + dot(self.lanes_in) + 1
+
+    @property
+    def pairs(self) -> tuple[int, ...]:
+        """First of the two elements of every pair."""
+        return pairs(self.lanes_out, self.hop, self.luts) if self.packed else ()
 
     DRAIN_LATENCY = 2
     """Cycles from a drain request to ``o``."""
@@ -139,20 +156,24 @@ class ContractionArray(wiring.Component):
         m.d.sync += request.eq(self.drain)
         sums = []
         sample = self.i
-        per_pe = p.lanes_in * p.w_width
+        per_pe, pairs = p.lanes_in * p.w_width, p.pairs
         for hop in range(p.hops):
             stage = Signal(sample_layout(p), name=f"hop_{hop}")
             m.d.sync += stage.eq(sample)
             sample = stage
             for pe in range(hop * p.hop, min((hop + 1) * p.hop, p.lanes_out)):
-                m.submodules[f"pe_{pe}"] = element = ProcessingElement(p)
+                if pe - 1 in pairs:
+                    continue
+                kind = ElementPair if pe in pairs else ProcessingElement
+                kind = LutElement if pe < p.luts else kind
+                m.submodules[f"pe_{pe}"] = element = kind(p)
                 m.d.comb += [
                     element.i.eq(stage),
-                    element.weight.eq(shadow[pe * per_pe : (pe + 1) * per_pe]),
+                    element.weight.eq(shadow[pe * per_pe : pe * per_pe + len(element.weight)]),
                     element.drain_bank.eq(request.bank),
                     element.drain_index.eq(request.index),
                 ]
-                sums.append(element.o)
+                sums += [element.o0, element.o1] if kind is ElementPair else [element.o]
         groups = [Cat(sums[g : g + p.group]) for g in range(0, p.lanes_out, p.group)]
         with m.Switch(request.group):
             for index, group in enumerate(groups):
@@ -170,25 +191,13 @@ class ProcessingElement(wiring.Component):
 
     def __init__(self, params: ArrayParams) -> None:
         self.params = params
-        super().__init__(
-            {
-                "i": In(sample_layout(params)),
-                "weight": In(params.lanes_in * params.w_width),
-                "drain_bank": In(1),
-                "drain_index": In(range(params.depth)),
-                "o": Out(signed(params.acc_width)),
-            }
-        )
+        super().__init__(_element_members(params, 1) | {"o": Out(signed(params.acc_width))})
 
     def elaborate(self, platform) -> Module:
         """Working register, dot product, control delayed alongside, accumulators."""
         m = Module()
         p = self.params
-        working = Signal.like(self.weight, reset_less=True)
-        weight = Signal.like(self.weight)
-        with m.If(self.i.load):
-            m.d.sync += working.eq(self.weight)
-        m.d.comb += weight.eq(Mux(self.i.load, self.weight, working))
+        weight = _working(m, self)
         real = (p.lanes_in, p.a_width, p.w_width)
         dot = BipolarDot(p.lanes_in) if p.binary else IntegerDot(*real)
         m.submodules.dot = dot
@@ -196,30 +205,92 @@ class ProcessingElement(wiring.Component):
         control = _delay(m, self.i, dot.latency)
         if p.binary:
             m.d.comb += dot.n.eq(control[-2].count)
-        self._accumulate(m, control[-1], dot.o)
+        m.d.comb += self.o.eq(_accumulate(m, self, control[-1], dot.o))
         return m
 
-    def _accumulate(self, m: Module, control, dot) -> None:
+
+class ElementPair(wiring.Component):
+    """Two output channels whose products share DSP blocks; ``o0`` and ``o1`` are their sums."""
+
+    def __init__(self, params: ArrayParams) -> None:
+        self.params = params
+        out = Out(signed(params.acc_width))
+        super().__init__(_element_members(params, 2) | {"o0": out, "o1": out})
+
+    def elaborate(self, platform) -> Module:
+        """As of one element; what both have in common is there once."""
+        m = Module()
         p = self.params
-        outputs = []
-        for bank in range(2):
-            m.submodules[f"bank_{bank}"] = memory = Memory(
-                shape=signed(p.acc_width), depth=p.depth, init=[]
-            )
-            read, write = memory.read_port(domain="comb"), memory.write_port()
-            mine = control.valid & (control.bank == bank)
-            total = Signal(signed(max(p.acc_width, len(dot)) + 1), name=f"total_{bank}")
-            m.d.comb += [
-                read.addr.eq(Mux(mine, control.index, self.drain_index)),
-                total.eq(Mux(control.first, 0, read.data) + dot),
-                write.addr.eq(control.index),
-                write.data.eq(total),
-                write.en.eq(mine),
-            ]
-            with m.If(mine):  # the width was proved from the weights
-                m.d.sync += Assert(total == write.data.as_signed())
-            outputs.append(read.data)
-        m.d.comb += self.o.eq(Mux(self.drain_bank, outputs[1], outputs[0]))
+        weight = _working(m, self)
+        m.submodules.dot = dot = PackedDot(p.lanes_in, p.a_width, p.w_width)
+        m.d.comb += [dot.a.eq(self.i.data), Cat(dot.w0, dot.w1).eq(weight)]
+        control = _delay(m, self.i, dot.latency)
+        m.d.comb += [
+            self.o0.eq(_accumulate(m, self, control[-1], dot.o0, "low_")),
+            self.o1.eq(_accumulate(m, self, control[-1], dot.o1, "high_")),
+        ]
+        return m
+
+
+class LutElement(wiring.Component):
+    """One output channel without DSP blocks; the dot product keeps the working weights."""
+
+    def __init__(self, params: ArrayParams) -> None:
+        self.params = params
+        super().__init__(_element_members(params, 1) | {"o": Out(signed(params.acc_width))})
+
+    def elaborate(self, platform) -> Module:
+        """Dot product, control delayed alongside, accumulators."""
+        m = Module()
+        p = self.params
+        m.submodules.dot = dot = LutDot(p.lanes_in, p.a_width, p.w_width)
+        m.d.comb += [dot.a.eq(self.i.data), dot.w.eq(self.weight), dot.load.eq(self.i.load)]
+        control = _delay(m, self.i, dot.latency)
+        m.d.comb += self.o.eq(_accumulate(m, self, control[-1], dot.o))
+        return m
+
+
+def _element_members(p: ArrayParams, elements: int) -> dict:
+    """Inputs of as many elements."""
+    return {
+        "i": In(sample_layout(p)),
+        "weight": In(elements * p.lanes_in * p.w_width),
+        "drain_bank": In(1),
+        "drain_index": In(range(p.depth)),
+    }
+
+
+def _working(m: Module, element) -> Signal:
+    """The weights of the step that the sample belongs to."""
+    working = Signal.like(element.weight, name="working", reset_less=True)
+    weight = Signal.like(element.weight, name="weight")
+    with m.If(element.i.load):
+        m.d.sync += working.eq(element.weight)
+    m.d.comb += weight.eq(Mux(element.i.load, element.weight, working))
+    return weight
+
+
+def _accumulate(m: Module, element, control, dot, prefix: str = "") -> Value:
+    """Adds ``dot`` to the sum that ``control`` names; the sum that is to be drained."""
+    p, outputs = element.params, []
+    for bank in range(2):
+        m.submodules[f"{prefix}bank_{bank}"] = memory = Memory(
+            shape=signed(p.acc_width), depth=p.depth, init=[]
+        )
+        read, write = memory.read_port(domain="comb"), memory.write_port()
+        mine = control.valid & (control.bank == bank)
+        total = Signal(signed(max(p.acc_width, len(dot)) + 1), name=f"{prefix}total_{bank}")
+        m.d.comb += [
+            read.addr.eq(Mux(mine, control.index, element.drain_index)),
+            total.eq(Mux(control.first, 0, read.data) + dot),
+            write.addr.eq(control.index),
+            write.data.eq(total),
+            write.en.eq(mine),
+        ]
+        with m.If(mine):  # the width was proved from the weights
+            m.d.sync += Assert(total == write.data.as_signed())
+        outputs.append(read.data)
+    return Mux(element.drain_bank, outputs[1], outputs[0])
 
 
 def _delay(m: Module, sample, cycles: int) -> list:

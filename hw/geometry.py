@@ -22,6 +22,7 @@ from r2b.hw.buildable import unbuildable
 from r2b.hw.chain import Chain, chain_of
 from r2b.hw.loops import Run, Step, Tap, Tile, ceil_div, last_positive, overlap, pack_rows
 from r2b.hw.memo import remember
+from r2b.hw.packing import pairs_of, stored, unpackable
 from r2b.hw.passes import FRAME, Pass, passes_of, runs_of
 from r2b.hw.plan import Plan
 from r2b.hw.support import check_stages
@@ -322,7 +323,10 @@ class ConvGeometry:
     def weight_words(self) -> list[int]:
         """Weight-memory words in order of output-channel tile, step, word of the step."""
         width = self.plan.weight_word if self.binary else self.plan.mac_weight_word
-        vectors = self.weight_vectors().reshape(-1, self.lanes_out * self.lanes_in)
+        vectors = self.weight_vectors()
+        if not self.binary:
+            vectors = stored(vectors, pairs_of(self.plan))
+        vectors = vectors.reshape(-1, self.lanes_out * self.lanes_in)
         return pack_rows(vectors, self.weight_bits, width)
 
     # --- ranges ----------------------------------------------------------------------------
@@ -373,6 +377,7 @@ class ProgramGeometry:
                     self.convs.append(ConvGeometry(run, part, plan))
                     self.numbers.append(number)
         found = [text for conv in self.convs for text in unbuildable(conv, program, plan)]
+        found += unpackable(self.engine(False), plan)
         if found:
             raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
 

@@ -16,6 +16,8 @@ from r2b.ir.program import Program
 
 PLAN_VERSION = 1
 WEIGHT_SOURCES = ("chip", "stream")
+LATER = {"hop", "mac_packing", "lut_macs"}
+"""Fields that a ``plan.json`` may lack: older ones do."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Plan:
         Words of ``lanes`` bytes in the stem's line buffer; a power of two.
     hop : int
         Processing elements per forwarding register of the arrays.
+    mac_packing : int
+        2: a DSP block holds the products of two elements of the MAC array (Xilinx, narrow operands;
+        see :mod:`r2b.hw.packing`). 1: of one.
+    lut_macs : int
+        Elements of the MAC array whose products are made of LUTs, the first ones.
     tensors, signs : dict
         Name -> first word in the feature memory and in the sign memory.
     pixel_outer : tuple of str
@@ -70,6 +77,8 @@ class Plan:
     gate_macs: int
     line_words: int
     hop: int = 8
+    mac_packing: int = 1
+    lut_macs: int = 0
     tensors: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
     pixel_outer: tuple[str, ...] = ()
@@ -89,6 +98,12 @@ class Plan:
                 )
         if self.line_words & (self.line_words - 1):
             raise PlanError(f"Plan: line_words must be a power of two, not {self.line_words}")
+        if type(self.mac_packing) is not int or self.mac_packing not in (1, 2):
+            raise PlanError(f"Plan: mac_packing must be 1 or 2, not {self.mac_packing!r}")
+        if type(self.lut_macs) is not int or not 0 <= self.lut_macs <= self.mac_out:
+            raise PlanError(
+                f"Plan: lut_macs must be 0 to mac_out {self.mac_out}, not {self.lut_macs!r}"
+            )
         if self.weights not in WEIGHT_SOURCES:
             raise PlanError(f"Plan: weights must be one of {WEIGHT_SOURCES}, not {self.weights!r}")
 
@@ -111,7 +126,7 @@ class Plan:
         if version != PLAN_VERSION:
             raise PlanError(f"plan.json has version {version!r}, this r2b reads {PLAN_VERSION}")
         known = {f.name for f in fields(cls)}
-        odd = sorted(known.symmetric_difference(content) - {"hop"})
+        odd = sorted(known.symmetric_difference(content) - LATER)
         if odd:
             raise PlanError(f"plan.json lacks or does not know: {', '.join(odd)}")
         _check_types(content)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,16 +24,20 @@ def tree_levels(operands: int) -> int:
     return levels
 
 
-def add_tree(m: Module, operands: list) -> tuple:
-    """Registered adder tree; its result comes ``tree_levels(len(operands))`` cycles later."""
+def add_tree(m: Module, operands: list, ones: Sequence[Value] = ()) -> tuple:
+    """Registered adder tree; its result comes ``tree_levels(len(operands))`` cycles later.
+
+    ``ones`` are bits that are added, too, by the first level; one per operand or none.
+    """
     for _ in range(tree_levels(len(operands))):
         sums = []
         for first in range(0, len(operands), FAN_IN):
             total = sum(operands[first + 1 : first + FAN_IN], operands[first])
+            total = sum(ones[first : first + FAN_IN], total)
             register = Signal.like(total, name="sum", reset_less=True)
             m.d.sync += register.eq(total)
             sums.append(register)
-        operands = sums
+        operands, ones = sums, ()
     return operands[0]
 
 

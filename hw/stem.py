@@ -9,9 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-PIXEL_BITS = 9
-"""A pixel less its zero point, signed."""
-
+from r2b.hw.packing import PIXEL_BITS
 
 MOST_BYTES = 16
 """Bytes per transfer of the frame stream at most."""

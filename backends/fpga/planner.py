@@ -12,7 +12,7 @@ from r2b.backends.fpga.memory_map import map_signs, map_tensors
 from r2b.hw.devices import DEVICES, RAM18_BITS, Device, device
 from r2b.hw.geometry import ProgramGeometry, ceil_div
 from r2b.hw.passes import FRAME, passes_of
-from r2b.hw.plan import Plan
+from r2b.hw.plan import LATER, Plan
 from r2b.hw.support import check_supported
 from r2b.ir.errors import PlanError
 from r2b.ir.program import Program
@@ -100,7 +100,7 @@ def _plan(
         "gate_macs": 16 if target.dsps >= 100 else FEW_GATE_MACS,
         "line_words": _line_words(program, lanes, depth),
     }
-    unknown = sorted(set(changes) - set(base) - {"hop"})
+    unknown = sorted(set(changes) - set(base) - LATER)
     if unknown:
         raise PlanError(f"unknown Plan parameter {', '.join(unknown)}")
     return with_memory_map(program, Plan(**(base | changes)))

@@ -14,8 +14,8 @@ from typing import Any
 
 from r2b.backends.cost.features import array_features
 from r2b.backends.cost.hardware import FRAMES, StageCost, bytes_per_frame, stage_costs
-from r2b.backends.cost.mapping import Memory, Product, dsp_blocks, map_memory
-from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, word_memory
+from r2b.backends.cost.mapping import Memory, dsp_blocks, map_memory
+from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, array_products, word_memory
 from r2b.backends.cost.resources import Count, Resources, estimate_params, logic, with_vector
 from r2b.backends.fpga.planner import SHARES, Misfit
 from r2b.explore.space import Point, extent_of, indivisible
@@ -221,9 +221,8 @@ def _array_needs(array: ArrayParams, family: str) -> dict[str, int]:
     count = logic(name, array_features(array, family), family)
     for memory in array_memories(array, ENGINE_NAMES[array.binary]):
         count += Count(lutram=map_memory(memory, family).lutram)
-    a, w = array.a_width, array.w_width
-    product = Product("", "", a, w, a + w, array.lanes_in * array.lanes_out)
-    dsp = 0 if array.binary else dsp_blocks(product, family)
+    products = [] if array.binary else array_products(array)
+    dsp = sum(dsp_blocks(product, family) for product in products)
     return Resources(family, True, (), {name: count + Count(dsp=dsp)}).needs()
 
 

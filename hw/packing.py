@@ -1,0 +1,118 @@
+"""Two products in one DSP block: when they fit, which elements share one, how weights are stored.
+
+Two processing elements multiply the same activation, so one product holds both::
+
+    a * (w0 + (w1 << field)) = a * w0 + (a * w1 << field)
+
+``a * w0`` must fit into ``field`` bits, signed: with ``A`` bits of activation and weights of ``W``
+bits that are never ``-2**(W-1)``, ``|a * w0| <= 2**(A-1) * (2**(W-1) - 1) < 2**(A+W-2)``, so
+``field = A + W - 1`` is enough for every value that ``A`` wires can have. The factor then has
+``field + W`` bits and the DSP block's wide port must take as many. Below the bits of w1 stands the
+sign of w0, so that the factor's upper part is ``w1 - (w0 < 0)``; that is what the weight memory
+holds, and the factor costs no logic. It fits ``W`` bits since w1 is never ``-2**(W-1)`` either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from r2b.hw.devices import device
+from r2b.hw.plan import Plan
+
+if TYPE_CHECKING:
+    from r2b.hw.geometry import ConvGeometry
+
+PIXEL_BITS = 9
+"""A pixel less its zero point, signed."""
+WIDE_PORTS = {"ecp5": ("MULT18X18D", 18), "xc7": ("DSP48E1", 25), "xcup": ("DSP48E2", 27)}
+"""Family -> its DSP block, and the bits of the wider one of its signed operands."""
+FEWEST_ACT_BITS = 8
+
+
+def operand_width(act_bits: int) -> int:
+    """Bits of an operand of the MAC array, signed: a pixel less its zero point, or a value."""
+    return max(PIXEL_BITS, act_bits)
+
+
+def field_of(a_width: int, w_width: int) -> int:
+    """Bits of the lower product."""
+    return a_width + w_width - 1
+
+
+def widest_operand(family: str, w_width: int) -> int:
+    """Bits of an activation of which a family's DSP block takes two products."""
+    return WIDE_PORTS[family][1] - 2 * w_width + 1
+
+
+def pairs_of(plan: Plan) -> tuple[int, ...]:
+    """First of the two elements of the MAC array that share DSP blocks, for every pair."""
+    return () if plan.mac_packing == 1 else pairs(plan.mac_out, plan.hop, plan.lut_macs)
+
+
+def pairs(elements: int, hop: int, luts: int) -> tuple[int, ...]:
+    """The same where all that can be are paired.
+
+    Both elements have the same forwarding register; the first ``luts`` elements have no DSP block,
+    and the last one of a register stays alone where their number is odd.
+    """
+    found: list[int] = []
+    for first in range(0, elements, hop):
+        last = min(first + hop, elements)
+        found += range(max(first, luts), last - 1, 2)
+    return tuple(found)
+
+
+def stored(vectors: np.ndarray, first: Sequence[int]) -> np.ndarray:
+    """Weights [..., elements, lanes] as the memory holds them: ``w1 - (w0 < 0)`` in place of w1."""
+    found = vectors.copy()
+    low = np.asarray(first, dtype=np.int64)
+    found[..., low + 1, :] -= vectors[..., low, :] < 0
+    return found
+
+
+def unpackable(convs: Sequence[ConvGeometry], plan: Plan) -> Iterator[str]:
+    """Why the products of these passes do not fit in pairs, for a Plan that packs them."""
+    if plan.mac_packing == 1 or not convs:
+        return
+    w_width = max(conv.weight_bits for conv in convs)
+    problem = too_wide(plan.act_bits, w_width, device(plan.device).family)
+    if problem is not None:
+        yield problem
+        return
+    least = -(1 << (w_width - 1))
+    for conv in convs:
+        if conv.conv.weight.min() <= least:
+            yield (
+                f"{conv.stage.name}: mac_packing 2 needs weights from {least + 1} to "
+                f"{-least - 1}, not {least}; choose mac_packing 1"
+            )
+
+
+def too_wide(act_bits: int, w_width: int, family: str) -> str | None:
+    """Why a family's DSP block does not take two products of such a width, if it does not."""
+    block, port = WIDE_PORTS[family]
+    a_width, most = operand_width(act_bits), widest_operand(family, w_width)
+    if a_width <= most:
+        return None
+    able = most >= operand_width(FEWEST_ACT_BITS)
+    way = f"--act-bits {most} or less, or mac_packing 1" if able else "mac_packing 1"
+    return (
+        f"mac_packing 2: two products of {a_width}-bit operands and {w_width}-bit weights need a "
+        f"factor of {field_of(a_width, w_width) + w_width} bits, {block} takes {port}; choose {way}"
+    )
+
+
+__all__ = [
+    "PIXEL_BITS",
+    "field_of",
+    "operand_width",
+    "pairs",
+    "pairs_of",
+    "stored",
+    "too_wide",
+    "unpackable",
+    "widest_operand",
+]
