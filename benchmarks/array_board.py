@@ -51,8 +51,8 @@ OTHERS: dict[str, tuple[ArrayParams, ...]] = {
     ),
     "xc7": (
         replace(real(4, 8, 9, 22, 64, 32), packed=True),
-        replace(real(8, 8, 10, 24, 64, 64), packed=True), replace(real(4, 8, 9, 22, 64, 32), luts=8),
-        replace(real(8, 8, 12, 26, 64, 64), luts=4),
+        replace(real(8, 8, 10, 24, 64, 64), packed=True),
+        replace(real(4, 8, 9, 22, 64, 32), luts=8), replace(real(8, 8, 12, 26, 64, 64), luts=4),
     ),
 }  # fmt: skip
 """MAC arrays with two products per DSP block, and with none."""

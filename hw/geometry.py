@@ -377,7 +377,8 @@ class ProgramGeometry:
                     self.convs.append(ConvGeometry(run, part, plan))
                     self.numbers.append(number)
         found = [text for conv in self.convs for text in unbuildable(conv, program, plan)]
-        found += unpackable(self.engine(False), plan)
+        reals = ((conv.stage.name, conv.conv) for conv in self.convs)
+        found += unpackable(((n, conv) for n, conv in reals if isinstance(conv, RealConv)), plan)
         if found:
             raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
 

@@ -121,9 +121,7 @@ class LutDot(wiring.Component):
         """Digits per lane, rows, adders two by two, and the tree over the lanes."""
         m = Module()
         products = [self._product(m, lane) for lane in range(self.lanes)]
-        m.d.comb += self.o.eq(
-            add_tree(m, [p.value for p in products], [p.one for p in products])
-        )
+        m.d.comb += self.o.eq(add_tree(m, [p.value for p in products], [p.one for p in products]))
         return m
 
     def _product(self, m: Module, lane: int) -> Partial:

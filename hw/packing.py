@@ -14,16 +14,13 @@ holds, and the factor costs no logic. It fits ``W`` bits since w1 is never ``-2*
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from r2b.hw.devices import device
 from r2b.hw.plan import Plan
-
-if TYPE_CHECKING:
-    from r2b.hw.geometry import ConvGeometry
+from r2b.ir.program import RealConv
 
 PIXEL_BITS = 9
 """A pixel less its zero point, signed."""
@@ -73,21 +70,25 @@ def stored(vectors: np.ndarray, first: Sequence[int]) -> np.ndarray:
     return found
 
 
-def unpackable(convs: Sequence[ConvGeometry], plan: Plan) -> Iterator[str]:
-    """Why the products of these passes do not fit in pairs, for a Plan that packs them."""
-    if plan.mac_packing == 1 or not convs:
-        return
-    w_width = max(conv.weight_bits for conv in convs)
-    problem = too_wide(plan.act_bits, w_width, device(plan.device).family)
+def unpackable(convs: Iterable[tuple[str, RealConv]], plan: Plan) -> Iterator[str]:
+    """Why the products of these convolutions, with their stages, do not fit in a Plan's pairs."""
+    if plan.mac_packing == 2:
+        yield from misfits(list(convs), plan.act_bits, device(plan.device).family)
+
+
+def misfits(convs: Sequence[tuple[str, RealConv]], act_bits: int, family: str) -> Iterator[str]:
+    """Why they do not fit in pairs, on a family's DSP blocks."""
+    w_width = max((conv.weight_bits for _, conv in convs), default=8)
+    problem = too_wide(act_bits, w_width, family)
     if problem is not None:
         yield problem
         return
     least = -(1 << (w_width - 1))
-    for conv in convs:
-        if conv.conv.weight.min() <= least:
+    for name, conv in convs:
+        if conv.weight.min() <= least:
             yield (
-                f"{conv.stage.name}: mac_packing 2 needs weights from {least + 1} to "
-                f"{-least - 1}, not {least}; choose mac_packing 1"
+                f"{name}: mac_packing 2 needs weights from {least + 1} to {-least - 1}, not "
+                f"{least}; choose mac_packing 1"
             )
 
 
@@ -108,6 +109,7 @@ def too_wide(act_bits: int, w_width: int, family: str) -> str | None:
 __all__ = [
     "PIXEL_BITS",
     "field_of",
+    "misfits",
     "operand_width",
     "pairs",
     "pairs_of",

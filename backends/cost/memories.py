@@ -18,9 +18,8 @@ from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
-from r2b.hw.packing import field_of
+from r2b.hw.packing import PIXEL_BITS, field_of
 from r2b.hw.params import CoreParams, weight_words, word_key
-from r2b.hw.stem import PIXEL_BITS
 from r2b.hw.weights import segment_rows
 from r2b.ir.arith import SIGMOID_BITS, gate_table
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS

@@ -17,6 +17,12 @@ from tests.hw.programs import random_frames
 CHIP = {"parallelism": (8, 8), "tile_pixels": 16}
 STREAMED = {"parallelism": (8, 4), "weights": "stream", "tile_pixels": 9}
 RUNS = [(name, index + 1, CHIP if index % 2 else STREAMED) for index, name in enumerate(FAMILIES)]
+PACKED = {"parallelism": (8, 8), "tile_pixels": 16, "mac_packing": 2}
+MIXED = {
+    "parallelism": (8, 4), "weights": "stream", "tile_pixels": 9, "lanes": 2, "mac_out": 14,
+    "hop": 3, "mac_packing": 2, "lut_macs": 11,
+}  # fmt: skip
+RUNS += [("gates", 5, PACKED), ("factors", 6, MIXED)]
 FRAMES = 4
 
 
