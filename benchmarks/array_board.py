@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import netlist
@@ -43,6 +44,19 @@ ARRAYS: dict[str, tuple[ArrayParams, ...]] = {
     ),
 }  # fmt: skip
 
+OTHERS: dict[str, tuple[ArrayParams, ...]] = {
+    "ecp5": (
+        replace(real(4, 8, 9, 22, 32, 32), luts=8), replace(real(8, 8, 12, 26, 16, 64), luts=4),
+        replace(real(2, 16, 9, 22, 32, 32), luts=16),
+    ),
+    "xc7": (
+        replace(real(4, 8, 9, 22, 64, 32), packed=True),
+        replace(real(8, 8, 10, 24, 64, 64), packed=True),
+        replace(real(4, 8, 9, 22, 64, 32), luts=8), replace(real(8, 8, 12, 26, 64, 64), luts=4),
+    ),
+}  # fmt: skip
+"""MAC arrays with two products per DSP block, and with none."""
+
 
 class Board(Elaboratable):
     """Arrays whose ports are the board's."""
@@ -66,9 +80,9 @@ class Board(Elaboratable):
         return m
 
 
-def measure(family: str) -> dict[str, dict[str, int]]:
+def measure(family: str, arrays: tuple[ArrayParams, ...]) -> dict[str, dict[str, int]]:
     """Resources of each array, by its number."""
-    board = Board(ARRAYS[family])
+    board = Board(arrays)
     ports = list(board.ports.values())
     text = verilog.convert(board, name=TOP, ports=ports, emit_src=False, strip_internal_attrs=True)
     with tempfile.TemporaryDirectory() as work:

@@ -8,6 +8,7 @@
 Whole accelerators (the list in tests/hw/calibration.py), flattened, with the commands of
 benchmarks/synthesis.py; one yosys at a time. Every result is written to calibration.json at once,
 so that a run may be stopped and taken up again. Points that are held out are not used in the fit.
+What only packed products and those without DSP blocks have is fitted last, to what is left.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from r2b.backends.cost.features import USED, array_features, features
 from r2b.backends.cost.resources import COEFFICIENTS, coefficients, estimate_params, shared_name
 from r2b.backends.fpga.emit import emit_verilog
 from r2b.explore.yosys import NETLIST, resource_of, synthesize
+from r2b.hw.array import ArrayParams
 from r2b.hw.devices import DEVICES
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.params import CoreParams, core_params
@@ -87,17 +89,21 @@ def measure(
 ) -> None:
     """Synthesize the points that are not measured yet, in the order of the list."""
     for family in FAMILIES:
-        if _arrays(family) not in read_results() and only in _arrays(family):
-            _keep(_arrays(family), lambda f=family: {"components": array_board.measure(f)})
+        for name, arrays in _boards(family).items():
+            if name not in read_results() and only in name:
+                _keep(name, lambda f=family, a=arrays: {"components": array_board.measure(f, a)})
     known = [name for name, found in read_results().items() if found["components"]]
     open_ = [p for p in accelerators.POINTS if p.name not in known and only in p.name]
     for point in open_[:points]:
         _keep(point.name, lambda point=point: measure_point(point))
 
 
-def _arrays(family: str) -> str:
-    """Name of the result of a family's arrays alone."""
-    return f"arrays {family}"
+def _boards(family: str) -> dict[str, tuple[ArrayParams, ...]]:
+    """Name of the result -> a family's arrays alone; last those with other products."""
+    return {
+        f"arrays {family}": array_board.ARRAYS[family],
+        f"other arrays {family}": array_board.OTHERS[family],
+    }
 
 
 def _keep(name: str, run: Callable[[], Measured]) -> None:
@@ -146,7 +152,7 @@ def _samples() -> list[tuple[Any, Measured, dict[str, dict[str, float]]]]:
 
 def _fit_family(samples, family: str, resource: str) -> dict[str, dict[str, float]]:
     """Component -> feature -> coefficient."""
-    rows: dict[str, list[tuple[dict[str, float], int, int]]] = {}
+    rows: dict[str, list[tuple[dict[str, float], float, int]]] = {}
     for point, measured, sizes in samples:
         if family_of(point) != family:
             continue
@@ -154,18 +160,33 @@ def _fit_family(samples, family: str, resource: str) -> dict[str, dict[str, floa
         for component, mine in sizes.items():
             count = measured["components"].get(component, {}).get(resource, 0)
             rows.setdefault(shared_name(component), []).append((mine, count, whole))
-    arrays = read_results().get(_arrays(family), {"components": {}})["components"]
-    for index, counts in arrays.items():
-        array = array_board.ARRAYS[family][int(index)]
+    usual, others = _boards(family)
+    for array, count in _measured_arrays(family, usual, resource):
         component = "binary array" if array.binary else "real array"
-        sizes = array_features(array, family)
-        rows.setdefault(component, []).append((sizes, counts.get(resource, 0), ALONE))
+        rows.setdefault(component, []).append((array_features(array, family), count, ALONE))
     used = USED[resource]
-    return {name: _fit_component(found, used[name]) for name, found in sorted(rows.items())}
+    found = {name: _fit_component(mine, used[name]) for name, mine in sorted(rows.items())}
+    known, rest = found["real array"], []
+    for array, count in _measured_arrays(family, others, resource):
+        sizes = array_features(array, family)
+        left = count - sum(known.get(name, 0.0) * size for name, size in sizes.items())
+        rest.append((sizes, left, ALONE))
+    later = tuple(name for name in used["real array"] if name not in known)
+    found["real array"] |= _fit_component(rest, later) if rest else {}
+    return found
+
+
+def _measured_arrays(family: str, board: str, resource: str) -> list[tuple[ArrayParams, int]]:
+    """Arrays of a board and what they take."""
+    arrays = read_results().get(board, {"components": {}})["components"]
+    return [
+        (_boards(family)[board][int(index)], counts.get(resource, 0))
+        for index, counts in arrays.items()
+    ]
 
 
 def _fit_component(
-    rows: list[tuple[dict[str, float], int, int]], used: tuple[str, ...]
+    rows: list[tuple[dict[str, float], float, int]], used: tuple[str, ...]
 ) -> dict[str, float]:
     """Coefficients that are not negative, with the least error relative to the accelerators.
 

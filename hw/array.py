@@ -12,11 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Assert, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw.multipliers import LutDot, PackedDot
+from r2b.hw.packing import pairs
 from r2b.hw.popcount import BipolarDot, IntegerDot
 
 
@@ -44,6 +46,10 @@ class ArrayParams:
         Words that fill the shadow register.
     hop : int
         Elements per forwarding register.
+    packed : bool
+        Two elements share each DSP block.
+    luts : int
+        Elements without DSP blocks, the first ones.
     """
 
     binary: bool
@@ -57,20 +63,44 @@ class ArrayParams:
     word: int
     load_words: int
     hop: int
+    packed: bool = False
+    luts: int = 0
 
     @property
     def hops(self) -> int:
         """Groups of elements, hence the skew between the first and the last element."""
         return -(-self.lanes_out // self.hop)
 
+    @property
+    def lut_hops(self) -> int:
+        """Groups with elements without DSP blocks."""
+        return -(-self.luts // self.hop)
+
+    @property
+    def shadow_hops(self) -> int:
+        """Cycles after a load reached the first group in which shadow weights are still taken.
+
+        Elements without DSP blocks make digits of them and take them with the sample itself.
+        """
+        return max(self.hops, self.lut_hops + 1) if self.luts else self.hops
+
     HOP_LATENCY = 2
     """Cycles from a hop's input to its elements: weights are taken in the first one."""
 
     @property
     def latency(self) -> int:
-        """Cycles from ``i`` to the last accumulator's new value."""
+        """Cycles from ``i`` to the last accumulator's new value.
+
+        Elements without DSP blocks take longer, and are the first that the operands reach.
+        """
         dot = BipolarDot.latency_of if self.binary else IntegerDot.latency_of
-        return self.hops - 1 + self.HOP_LATENCY + dot(self.lanes_in) + 1
+        late = self.lut_hops + LutDot.delay_of(self.w_width) if self.luts else 0
+        return max(self.hops, late) - 1 + self.HOP_LATENCY + dot(self.lanes_in) + 1
+
+    @property
+    def pairs(self) -> tuple[int, ...]:
+        """First of the two elements of every pair."""
+        return pairs(self.lanes_out, self.hop, self.luts) if self.packed else ()
 
     DRAIN_LATENCY = 2
     """Cycles from a drain request to ``o``."""
@@ -142,21 +172,25 @@ class ContractionArray(wiring.Component):
         request = Signal(drain_layout(p), reset_less=True)
         m.d.sync += request.eq(self.drain)
         sums = []
-        per_pe = p.lanes_in * p.w_width
+        per_pe, pairs = p.lanes_in * p.w_width, p.pairs
         stages = [Signal(sample_layout(p), name=f"hop_{hop}") for hop in range(p.hops + 1)]
         m.d.sync += stages[0].eq(self.i)
         for hop, (stage, after) in enumerate(pairwise(stages)):
             m.d.sync += after.eq(stage)
             for pe in range(hop * p.hop, min((hop + 1) * p.hop, p.lanes_out)):
-                m.submodules[f"pe_{pe}"] = element = ProcessingElement(p)
+                if pe - 1 in pairs:
+                    continue
+                kind = ElementPair if pe in pairs else ProcessingElement
+                kind = LutElement if pe < p.luts else kind
+                m.submodules[f"pe_{pe}"] = element = kind(p)
                 m.d.comb += [
                     element.load.eq(stage.load),
                     element.i.eq(after),
-                    element.weight.eq(shadow[pe * per_pe : (pe + 1) * per_pe]),
+                    element.weight.eq(shadow[pe * per_pe : pe * per_pe + len(element.weight)]),
                     element.drain_bank.eq(request.bank),
                     element.drain_index.eq(request.index),
                 ]
-                sums.append(element.o)
+                sums += [element.o0, element.o1] if kind is ElementPair else [element.o]
         groups = [Cat(sums[g : g + p.group]) for g in range(0, p.lanes_out, p.group)]
         with m.Switch(request.group):
             for index, group in enumerate(groups):
@@ -175,61 +209,112 @@ class ProcessingElement(wiring.Component):
 
     def __init__(self, params: ArrayParams) -> None:
         self.params = params
-        super().__init__(
-            {
-                "i": In(sample_layout(params)),
-                "load": In(1),
-                "weight": In(params.lanes_in * params.w_width),
-                "drain_bank": In(1),
-                "drain_index": In(range(params.depth)),
-                "o": Out(signed(params.acc_width)),
-            }
-        )
+        super().__init__(_element_members(params, 1) | {"o": Out(signed(params.acc_width))})
 
     def elaborate(self, platform) -> Module:
         """Working register, dot product, control delayed alongside, accumulators."""
         m = Module()
         p = self.params
-        working = Signal.like(self.weight, reset_less=True)
-        with m.If(self.load):
-            m.d.sync += working.eq(self.weight)
+        weight = _working(m, self)
         real = (p.lanes_in, p.a_width, p.w_width)
         dot = BipolarDot(p.lanes_in) if p.binary else IntegerDot(*real)
         m.submodules.dot = dot
-        m.d.comb += [dot.a.eq(self.i.data), dot.w.eq(working)]
+        m.d.comb += [dot.a.eq(self.i.data), dot.w.eq(weight)]
         control = _delay(m, self.i, dot.latency)
         if p.binary:
             m.d.comb += dot.n.eq(control[-2].count)
-        mine = Signal(2)  # a sample of the bank, decoded ahead
-        m.d.sync += [mine[b].eq(control[-2].valid & (control[-2].bank == b)) for b in range(2)]
-        self._accumulate(m, control[-1], mine, dot.o)
+        m.d.comb += self.o.eq(_accumulate(m, self, control, dot.o))
         return m
 
-    def _accumulate(self, m: Module, control, banks, dot) -> None:
+
+class ElementPair(wiring.Component):
+    """Two output channels whose products share DSP blocks; ``o0`` and ``o1`` are their sums."""
+
+    def __init__(self, params: ArrayParams) -> None:
+        self.params = params
+        out = Out(signed(params.acc_width))
+        super().__init__(_element_members(params, 2) | {"o0": out, "o1": out})
+
+    def elaborate(self, platform) -> Module:
+        """As of one element; what both have in common is there once."""
+        m = Module()
         p = self.params
-        known = [Signal(signed(p.acc_width), name=f"known_{bank}") for bank in range(2)]
-        total = Signal(signed(max(p.acc_width, len(dot)) + 1), name="total")
-        kept = Signal(signed(p.acc_width), name="kept")
+        weight = _working(m, self)
+        m.submodules.dot = dot = PackedDot(p.lanes_in, p.a_width, p.w_width)
+        m.d.comb += [dot.a.eq(self.i.data), Cat(dot.w0, dot.w1).eq(weight)]
+        control = _delay(m, self.i, dot.latency)
         m.d.comb += [
-            kept.eq(total),
-            total.eq(Mux(control.first, 0, Mux(control.bank, known[1], known[0])) + dot),
+            self.o0.eq(_accumulate(m, self, control, dot.o0, "low_")),
+            self.o1.eq(_accumulate(m, self, control, dot.o1, "high_")),
         ]
-        with m.If(control.valid):  # the width was proved from the weights
-            m.d.sync += Assert(total == kept)
-        for bank in range(2):
-            m.submodules[f"bank_{bank}"] = memory = Memory(
-                shape=signed(p.acc_width), depth=p.depth, init=[]
-            )
-            read, write = memory.read_port(domain="comb"), memory.write_port()
-            mine = banks[bank]
-            m.d.comb += [
-                read.addr.eq(Mux(mine, control.index, self.drain_index)),
-                known[bank].eq(read.data),
-                write.addr.eq(control.index),
-                write.data.eq(kept),
-                write.en.eq(mine),
-            ]
-        m.d.comb += self.o.eq(Mux(self.drain_bank, known[1], known[0]))
+        return m
+
+
+class LutElement(wiring.Component):
+    """One output channel without DSP blocks; the dot product keeps the working weights."""
+
+    def __init__(self, params: ArrayParams) -> None:
+        self.params = params
+        super().__init__(_element_members(params, 1) | {"o": Out(signed(params.acc_width))})
+
+    def elaborate(self, platform) -> Module:
+        """Dot product, control delayed alongside, accumulators."""
+        m = Module()
+        p = self.params
+        m.submodules.dot = dot = LutDot(p.lanes_in, p.a_width, p.w_width)
+        m.d.comb += [dot.a.eq(self.i.data), dot.w.eq(self.weight), dot.load.eq(self.i.load)]
+        control = _delay(m, self.i, dot.latency)
+        m.d.comb += self.o.eq(_accumulate(m, self, control, dot.o))
+        return m
+
+
+def _element_members(p: ArrayParams, elements: int) -> dict:
+    """Inputs of as many elements."""
+    return {
+        "i": In(sample_layout(p)),
+        "load": In(1),
+        "weight": In(elements * p.lanes_in * p.w_width),
+        "drain_bank": In(1),
+        "drain_index": In(range(p.depth)),
+    }
+
+
+def _working(m: Module, element) -> Signal:
+    """The weights of the step that the sample belongs to."""
+    working = Signal.like(element.weight, name="working", reset_less=True)
+    with m.If(element.load):
+        m.d.sync += working.eq(element.weight)
+    return working
+
+
+def _accumulate(m: Module, element, delayed: list, dot, prefix: str = "") -> Value:
+    """Adds ``dot`` to the sum that its delayed control names; the sum that is to be drained."""
+    p, control = element.params, delayed[-1]
+    mine = Signal(2, name=f"{prefix}mine")  # a sample of the bank, decoded ahead
+    ahead = delayed[-2]
+    m.d.sync += [mine[bank].eq(ahead.valid & (ahead.bank == bank)) for bank in range(2)]
+    known = [Signal(signed(p.acc_width), name=f"{prefix}known_{bank}") for bank in range(2)]
+    total = Signal(signed(max(p.acc_width, len(dot)) + 1), name=f"{prefix}total")
+    kept = Signal(signed(p.acc_width), name=f"{prefix}kept")
+    m.d.comb += [
+        kept.eq(total),
+        total.eq(Mux(control.first, 0, Mux(control.bank, known[1], known[0])) + dot),
+    ]
+    with m.If(control.valid):  # the width was proved from the weights
+        m.d.sync += Assert(total == kept)
+    for bank in range(2):
+        m.submodules[f"{prefix}bank_{bank}"] = memory = Memory(
+            shape=signed(p.acc_width), depth=p.depth, init=[]
+        )
+        read, write = memory.read_port(domain="comb"), memory.write_port()
+        m.d.comb += [
+            read.addr.eq(Mux(mine[bank], control.index, element.drain_index)),
+            known[bank].eq(read.data),
+            write.addr.eq(control.index),
+            write.data.eq(kept),
+            write.en.eq(mine[bank]),
+        ]
+    return Mux(element.drain_bank, known[1], known[0])
 
 
 def _delay(m: Module, sample, cycles: int) -> list:

@@ -72,7 +72,7 @@ class EngineParams:
     @property
     def turnaround(self) -> int:
         """Cycles after a hand-over for which the shadow weights must not change."""
-        return max(1, self.source_latency + self.array.hops - 2)
+        return max(1, self.source_latency + self.array.shadow_hops - 2)
 
     @property
     def settle(self) -> int:

@@ -21,7 +21,6 @@ import numpy as np
 from r2b.hw.buildable import unbuildable
 from r2b.hw.chain import Chain, chain_of
 from r2b.hw.loops import (
-    PIXEL_BITS,
     Run,
     Step,
     Tap,
@@ -32,6 +31,7 @@ from r2b.hw.loops import (
     pack_rows,
 )
 from r2b.hw.memo import remember
+from r2b.hw.packing import operand_width, pairs_of, stored, unpackable
 from r2b.hw.passes import FRAME, Pass, passes_of, runs_of
 from r2b.hw.plan import Plan
 from r2b.hw.support import check_stages
@@ -367,7 +367,10 @@ class ConvGeometry:
     def weight_words(self) -> list[int]:
         """Weight-memory words in order of output-channel tile, step, word of the step."""
         width = self.plan.weight_word if self.binary else self.plan.mac_weight_word
-        vectors = self.weight_vectors().reshape(-1, self.lanes_out * self.lanes_in)
+        vectors = self.weight_vectors()
+        if not self.binary:
+            vectors = stored(vectors, pairs_of(self.plan))
+        vectors = vectors.reshape(-1, self.lanes_out * self.lanes_in)
         return pack_rows(vectors, self.weight_bits, width)
 
     def stream_words(self) -> list[int]:
@@ -423,6 +426,9 @@ class ProgramGeometry:
                     self.convs.append(ConvGeometry(run, part, plan))
                     self.numbers.append(number)
         found = [text for conv in self.convs for text in unbuildable(conv, program, plan)]
+        pairs = ((conv.stage.name, conv.conv) for conv in self.convs)
+        reals = ((name, conv) for name, conv in pairs if isinstance(conv, RealConv))
+        found += unpackable(reals, plan, self.sum_bits)
         if found:
             raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
 
@@ -450,8 +456,12 @@ class ProgramGeometry:
     @property
     def operand_bits(self) -> int:
         """Bits of what the MAC array takes: pixels less zero points, values, or sums of them."""
-        sums = max((conv.presum_bits for conv in self.convs if conv.buffered), default=0)
-        return max(PIXEL_BITS, self.plan.act_bits + sums)
+        return operand_width(self.plan.act_bits, self.sum_bits)
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits by which buffered sums are wider than values."""
+        return max((conv.presum_bits for conv in self.convs if conv.buffered), default=0)
 
     @property
     def filled(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from r2b.hw import descriptor as tables
@@ -10,6 +11,7 @@ from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
 from r2b.hw.memo import remember
+from r2b.hw.packing import pairs_of
 from r2b.hw.plan import Plan
 from r2b.hw.presum import PresumParams
 from r2b.hw.rounds import signed_width
@@ -176,6 +178,11 @@ def _frame_params(geometry: ProgramGeometry) -> FrameParams:
     )  # fmt: skip
 
 
+def word_key(conv: ConvGeometry) -> tuple[Hashable, ...]:
+    """What the content of an engine's weight memory depends on, besides the width of a word."""
+    return conv.lanes_in, conv.lanes_out, () if conv.binary else pairs_of(conv.plan)
+
+
 def weight_words(geometry: ProgramGeometry, binary: bool) -> tuple[int, ...]:
     """An engine's weights, all of the network."""
     convs = geometry.engine(binary)
@@ -183,7 +190,7 @@ def weight_words(geometry: ProgramGeometry, binary: bool) -> tuple[int, ...]:
     word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
     kind, most = ("binary words", FEW) if binary else ("real words", MORE)
     return remember(
-        geometry.program, kind, (first.lanes_in, first.lanes_out, word),
+        geometry.program, kind, (*word_key(first), word),
         lambda: tuple(w for conv in convs for w in conv.weight_words()), most,
     )  # fmt: skip
 
@@ -213,6 +220,8 @@ def _engine_params(
         word=plan.weight_word if binary else plan.mac_weight_word,
         load_words=convs[0].load_words,
         hop=plan.hop,
+        packed=not binary and plan.mac_packing == 2,
+        luts=0 if binary else plan.lut_macs,
     )
     words = weight_words(geometry, binary) if plan.weights == "chip" else None
     return EngineParams(

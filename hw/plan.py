@@ -17,8 +17,8 @@ from r2b.ir.program import Program
 PLAN_VERSION = 1
 WEIGHT_SOURCES = ("chip", "stream")
 CONSTANTS = ("auto", "logic")
-OPTIONAL = {"hop", "vector", "constants", "presum_buffer"}
-"""What a ``plan.json`` may leave away."""
+OPTIONAL = {"hop", "vector", "constants", "presum_buffer", "mac_packing", "lut_macs"}
+"""Fields that a ``plan.json`` may lack: older ones do."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class Plan:
         Average pooling before a 1x1 convolution is summed once per tile of pixels and kept for
         the output-channel tiles that follow, instead of read tap by tap for each of them. Such
         stages run pixel tile > output-channel tile, and their weights are streamed once per tile.
+    mac_packing : int
+        2: a DSP block holds the products of two elements of the MAC array (Xilinx, narrow operands;
+        see :mod:`r2b.hw.packing`). 1: of one.
+    lut_macs : int
+        Elements of the MAC array whose products are made of LUTs, the first ones.
     tensors, signs : dict
         Name -> first word in the feature memory and in the sign memory.
     pixel_outer : tuple of str
@@ -86,6 +91,8 @@ class Plan:
     vector: str = "chip"
     constants: str = "auto"
     presum_buffer: bool = False
+    mac_packing: int = 1
+    lut_macs: int = 0
     tensors: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
     pixel_outer: tuple[str, ...] = ()
@@ -105,6 +112,12 @@ class Plan:
                 )
         if self.line_words & (self.line_words - 1):
             raise PlanError(f"Plan: line_words must be a power of two, not {self.line_words}")
+        if type(self.mac_packing) is not int or self.mac_packing not in (1, 2):
+            raise PlanError(f"Plan: mac_packing must be 1 or 2, not {self.mac_packing!r}")
+        if type(self.lut_macs) is not int or not 0 <= self.lut_macs <= self.mac_out:
+            raise PlanError(
+                f"Plan: lut_macs must be 0 to mac_out {self.mac_out}, not {self.lut_macs!r}"
+            )
         if self.weights not in WEIGHT_SOURCES:
             raise PlanError(f"Plan: weights must be one of {WEIGHT_SOURCES}, not {self.weights!r}")
         if self.constants not in CONSTANTS:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,16 +25,20 @@ def tree_levels(operands: int, fan_in: int = FAN_IN) -> int:
     return levels
 
 
-def add_tree(m: Module, operands: list, fan_in: int = FAN_IN) -> tuple:
-    """Registered adder tree; the sum comes ``tree_levels(len(operands), fan_in)`` cycles later."""
+def add_tree(m: Module, operands: list, fan_in: int = FAN_IN, ones: Sequence[Value] = ()) -> Value:
+    """Registered adder tree; the sum comes ``tree_levels(len(operands), fan_in)`` cycles later.
+
+    ``ones`` are bits that are added, too, by the first level; one per operand or none.
+    """
     for _ in range(tree_levels(len(operands), fan_in)):
         sums = []
         for first in range(0, len(operands), fan_in):
             total = sum(operands[first + 1 : first + fan_in], operands[first])
+            total = sum(ones[first : first + fan_in], total)
             register = Signal.like(total, name="sum", reset_less=True)
             m.d.sync += register.eq(total)
             sums.append(register)
-        operands = sums
+        operands, ones = sums, ()
     return operands[0]
 
 

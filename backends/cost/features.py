@@ -29,7 +29,8 @@ COMPONENTS = (
 USED: dict[str, dict[str, tuple[str, ...]]] = {
     "lut": {
         "binary array": ("weights", "sums", "muxes", "elements", "table"),
-        "real array": ("weights", "first sums", "tree", "sums", "muxes", "elements", "table"),
+        "real array": ("weights", "first sums", "tree", "sums", "muxes", "elements", "table",
+                       "digit rows", "logic sums"),
         "loops": ("address", "touched", "filled", "table", "one"),
         "weights": ("stream", "muxes", "table", "cells", "one"),
         "epilogue": ("lane sums", "shifts", "bounds", "factors", "tokens", "table", "one"),
@@ -44,7 +45,8 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "ff": {
         "binary array": ("stored", "first sums", "tree", "table registers"),
-        "real array": ("stored", "products", "first sums", "tree", "table registers"),
+        "real array": ("stored", "products", "first sums", "tree", "table registers",
+                       "digit registers", "logic sums"),
         "loops": ("address", "touched", "filled", "latency", "one"),
         "weights": ("stream", "table registers", "LUT RAM registers", "cells", "one"),
         "epilogue": ("lane registers", "table registers", "tokens", "one"),
@@ -141,25 +143,49 @@ def array_sizes(p: ArrayParams) -> Features:
 
     ``stored``: both weight registers, the hop chain, delayed control, drained sums.
     ``products``, ``first sums``, ``tree``: registers behind multipliers, behind the first level of
-    adders, and of all later levels.
+    adders, and of all later levels. ``digit rows``, ``digit registers``: partial products of the
+    elements without DSP blocks, their adders, and what is registered. ``logic sums``: adders behind
+    products that a DSP block's own adder cannot add, those and the packed ones.
     """
     index = (p.depth - 1).bit_length()
     dot = BipolarDot if p.binary else IntegerDot
     count = p.lanes_in.bit_length() if p.binary else 0
     latency = dot.latency_of(p.lanes_in)
-    weights = p.lanes_in * p.lanes_out * p.w_width
+    luts = p.lanes_in * p.luts
+    weights = p.lanes_in * p.lanes_out * p.w_width - luts * p.w_width
     hops = (p.hops + 1) * (p.lanes_in * p.a_width + 4 + index + count)
     delays = p.hops * (latency * (3 + index) + max(0, latency - 1) * count)
     first, later = tree_bits(p)
+    rows, registers = digit_bits(p.a_width, p.w_width)
     return {
+        "digit rows": luts * rows,
+        "digit registers": luts * registers + -(-p.luts // p.hop) * p.lanes_in * p.a_width,
+        "logic sums": (p.luts + 2 * len(p.pairs)) * (first + later),
         "stored": weights + p.word * p.load_words + hops + delays + p.group * p.acc_width,
         "weights": weights,
-        "products": p.lanes_in * p.lanes_out * (0 if p.binary else p.a_width + p.w_width),
+        "products": (p.lanes_in * p.lanes_out - luts) * (0 if p.binary else p.a_width + p.w_width),
         "first sums": p.lanes_out * first,
         "tree": p.lanes_out * later,
         "sums": p.lanes_out * p.acc_width,
         "elements": p.lanes_out,
     }
+
+
+def digit_bits(a_width: int, w_width: int) -> tuple[int, int]:
+    """Bits of a multiplier's rows and adders, and register bits: digits and sums.
+
+    As :class:`r2b.hw.multipliers.LutDot` elaborates them; the last row's bits have five inputs.
+    """
+    digits = w_width // 2
+    rows, registers = (digits + 1) * (a_width + 1), 3 * digits
+    width, shift = a_width + 1, 2
+    while digits > 1:
+        digits //= 2
+        width += 1  # of the adder, which leaves the lowest bits as they are
+        rows += digits * width
+        registers += digits * (width + shift + 1)
+        width, shift = width + shift, 2 * shift
+    return rows, registers
 
 
 def tree_bits(p: ArrayParams) -> tuple[int, int]:

@@ -19,7 +19,8 @@ from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.loops import PIXEL_BITS
 from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
-from r2b.hw.params import CoreParams, weight_words
+from r2b.hw.packing import field_of
+from r2b.hw.params import CoreParams, weight_words, word_key
 from r2b.hw.vector import VectorParams
 from r2b.hw.weights import VECTOR_SEGMENT, buffer_words, segment_rows
 from r2b.ir.arith import SIGMOID_BITS, gate_table
@@ -74,7 +75,7 @@ def word_memory(geometry: ProgramGeometry, binary: bool) -> Memory:
     first, name = geometry.engine(binary)[0], f"{ENGINE_NAMES[binary]} words"
     word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
     return remember(
-        geometry.program, f"memory of {name}", (first.lanes_in, first.lanes_out, word),
+        geometry.program, f"memory of {name}", (*word_key(first), word),
         lambda: _rom("weights", name, weight_words(geometry, binary)), KEPT,
     )  # fmt: skip
 
@@ -206,7 +207,7 @@ def _vector(params: CoreParams) -> list[Memory]:
 
 def products(params: CoreParams) -> list[Product]:
     """All multipliers."""
-    found = [_array(params.engines[False].array)] if False in params.engines else []
+    found = array_products(params.engines[False].array) if False in params.engines else []
     for binary, engine in params.engines.items():
         found += _addresses(params, engine, ENGINE_NAMES[binary])
     for part in params.epilogue.rounds:
@@ -220,9 +221,15 @@ def products(params: CoreParams) -> list[Product]:
     return [*found, *vector_products(params)]
 
 
-def _array(array: ArrayParams) -> Product:
-    a, w = array.a_width, array.w_width
-    return Product("real array", "products", a, w, a + w, array.lanes_in * array.lanes_out)
+def array_products(array: ArrayParams) -> list[Product]:
+    """Multipliers of the MAC array; elements without DSP blocks have none."""
+    a, w, pairs = array.a_width, array.w_width, len(array.pairs)
+    single = array.lanes_out - array.luts - 2 * pairs
+    factor = field_of(a, w) + w
+    return [
+        Product("real array", "products", a, w, a + w, array.lanes_in * single),
+        Product("real array", "pairs", a, factor, a + factor, array.lanes_in * pairs),
+    ]
 
 
 def _addresses(params: CoreParams, engine: EngineParams, name: str) -> list[Product]:
@@ -269,4 +276,4 @@ def _signed(table: Table, name: str) -> int:
     return shape.width + (not shape.signed)
 
 
-__all__ = ["array_memories", "columns", "has_gates", "memories", "products"]
+__all__ = ["array_memories", "array_products", "columns", "has_gates", "memories", "products"]

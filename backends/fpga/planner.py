@@ -9,13 +9,14 @@ from typing import Any
 
 from r2b.backends.cost.resources import estimate
 from r2b.backends.fpga.memory_map import map_signs, map_tensors
+from r2b.hw import packing
 from r2b.hw.devices import DEVICES, RAM18_BITS, Device, device
 from r2b.hw.geometry import ProgramGeometry, ceil_div
 from r2b.hw.passes import FRAME, passes_of
 from r2b.hw.plan import OPTIONAL, Plan
 from r2b.hw.support import check_supported
 from r2b.ir.errors import PlanError
-from r2b.ir.program import Program
+from r2b.ir.program import Program, RealConv
 
 SHARES = {"LUT": 0.7, "FF": 0.7, "RAM18": 0.95, "DSP": 0.95}
 """Share of a device that a default Plan may use; placing and routing need the rest."""
@@ -92,7 +93,7 @@ def _plan(
     """The usual parameters for an array, and the changes."""
     p_in, p_out = shape
     lanes = changes.get("lanes") or _lanes(program, p_in, p_out)
-    mac_out = changes.get("mac_out") or _mac_out(lanes, target)
+    mac_out = changes.get("mac_out") or _mac_out(lanes, target, changes)
     streamed = changes.get("weights") == "stream"
     bus = changes.get("weight_word") or (64 if streamed else _word(p_in * p_out, 16))
     depth = changes.get("tile_pixels") or (32 if target.family == "ecp5" else 64)
@@ -112,7 +113,8 @@ def _plan(
         "mac_weight_word": bus if streamed else _word(8 * lanes * mac_out, 8),
         "weights": "chip",
         "gate_macs": gate_macs,
-        "presum_buffer": changes.get("vector") == "stream",  # as large networks want it
+        # as large networks want it, unless sums are too wide for two products in a DSP block
+        "presum_buffer": changes.get("vector") == "stream" and changes.get("mac_packing") != 2,
         "line_words": _line_words(program, lanes, depth),
     }
     unknown = sorted(set(changes) - set(base) - OPTIONAL)
@@ -183,9 +185,12 @@ def _largest_fitting(program: Program, target: Device, changes: dict[str, Any]) 
             plan = _plan(program, target, shape, attempt)
             found = misfits(program, plan, SHARES)
             multipliers = [lack.resource for lack in found] == ["DSP"]
-            if multipliers:
-                plan = _with_fewer_multipliers(program, plan, attempt)
+            usual, ways = plan, _ways(program, target, attempt) if multipliers else []
+            for way in ways:
+                plan = _with_fewer_multipliers(program, usual, attempt | way)
                 found = misfits(program, plan, SHARES)
+                if not found:
+                    break
             if [lack.resource for lack in found] == ["RAM18"] and "constants" not in changes:
                 plan = _plan(program, target, shape, attempt | {"constants": "logic"})
                 found = misfits(program, plan, SHARES)
@@ -212,20 +217,41 @@ def _shapes(lanes: int | None) -> list[tuple[int, int]]:
     return [s for s in SHAPES if s[0] % lanes == s[1] % lanes == 0] or SHAPES
 
 
+def _ways(program: Program, target: Device, changes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Two products in a DSP where the Program's fit, else one."""
+    parts = [(s.name, part.conv) for s in program.stages for part in passes_of(program, s)]
+    reals = [(name, conv) for name, conv in parts if isinstance(conv, RealConv)]
+    if "mac_packing" in changes or any(packing.misfits(reals, program.act_bits, target.family)):
+        return [{}]
+    return [{"mac_packing": 2}, {}]
+
+
 def _with_fewer_multipliers(program: Program, plan: Plan, changes: dict[str, Any]) -> Plan:
     """The Plan with the MACs that the DSPs allow, in the gate first where they allow but few."""
     target, lanes = device(plan.device), plan.lanes
     allowed = int(SHARES["DSP"] * target.dsps)
     fewer = {FEW_GATE_MACS, 1} if plan.vector == "chip" else set()
     for gate_macs in sorted({plan.gate_macs, *fewer}, reverse=True):
-        least = {"mac_out": lanes, "gate_macs": gate_macs, **changes}
+        fewest = lanes * max(1, ceil_div(changes.get("lut_macs", 0), lanes))
+        least = {"mac_out": fewest, "gate_macs": gate_macs, **changes}
         smaller = _plan(program, target, (plan.p_in, plan.p_out), least)
         spare = allowed - estimate(program, smaller).needs()["DSP"]
         if spare >= 0:
-            mac_out = lanes + spare // (lanes * lanes) * lanes
-            least["mac_out"] = changes.get("mac_out", min(mac_out, plan.mac_out))
+            most = max(plan.mac_out, _mac_out(lanes, target, changes))
+            least["mac_out"] = changes.get("mac_out", _most_elements(smaller, spare, most))
             return _plan(program, target, (plan.p_in, plan.p_out), least)
     return plan
+
+
+def _most_elements(plan: Plan, spare: int, most: int) -> int:
+    """Elements of the MAC array, up to ``most``, with ``spare`` DSPs more than the Plan's."""
+
+    def blocks(elements: int) -> int:
+        pairs = packing.pairs(elements, plan.hop, plan.lut_macs) if plan.mac_packing == 2 else ()
+        return plan.lanes * (elements - len(pairs))
+
+    able = range(plan.mac_out, most + 1, plan.lanes)
+    return max(n for n in able if blocks(n) - blocks(plan.mac_out) <= spare)
 
 
 def _too_much_memory(program: Program, plan: Plan) -> bool:
@@ -284,10 +310,14 @@ def _lanes(program: Program, p_in: int, p_out: int) -> int:
     return max(n for n in range(1, wanted + 1) if common % n == 0)
 
 
-def _mac_out(lanes: int, target: Device) -> int:
-    """Elements of the MAC array: a multiple of the lanes, 128 MACs or its share of the DSPs."""
-    macs = min(128, int(MAC_SHARE * target.dsps))
-    return max(1, macs // (lanes * lanes)) * lanes
+def _mac_out(lanes: int, target: Device, changes: dict[str, Any]) -> int:
+    """Elements of the MAC array: a multiple of the lanes, 128 DSPs or its share of them.
+
+    Twice as many where two share a DSP, and those without DSPs besides.
+    """
+    macs = min(128, int(MAC_SHARE * target.dsps)) * changes.get("mac_packing", 1)
+    luts = ceil_div(changes.get("lut_macs", 0), lanes) * lanes
+    return max(1, macs // (lanes * lanes)) * lanes + luts
 
 
 def _word(bits: int, loads: int) -> int:

@@ -14,17 +14,18 @@ from typing import Any
 
 from r2b.backends.cost.features import array_features
 from r2b.backends.cost.hardware import FRAMES, StageCost, bytes_per_frame, stage_costs
-from r2b.backends.cost.mapping import Memory, Product, dsp_blocks, map_memory
-from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, word_memory
+from r2b.backends.cost.mapping import Memory, dsp_blocks, map_memory
+from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, array_products, word_memory
 from r2b.backends.cost.resources import Count, Resources, estimate_params, logic, with_vector
 from r2b.backends.fpga.planner import SHARES, Misfit
-from r2b.explore.space import Point, extent_of, indivisible
+from r2b.explore.space import Point, extent_of, indivisible, unpackable
 from r2b.hw.array import ArrayParams
 from r2b.hw.devices import DEVICES, Device
 from r2b.hw.flow import FrameCycles, predict_frames
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
-from r2b.hw.loops import PIXEL_BITS, ceil_div
+from r2b.hw.loops import ceil_div
 from r2b.hw.memo import remember
+from r2b.hw.packing import operand_width, pairs
 from r2b.hw.params import CoreParams, core_params, with_gate_macs
 from r2b.hw.passes import passes_of, runs_of
 from r2b.hw.plan import Plan
@@ -34,12 +35,12 @@ from r2b.ir.program import Program
 
 HOP = Plan.hop
 """Of every Plan of the space: the default."""
-FIRST_DEVICE = next(iter(DEVICES))
 Row = dict[str, Any]
 FITS, TOO_LARGE, FAILED = "fits", "too large", "failed"
 RESOURCES = tuple(SHARES)
 POINT_COLUMNS = (
-    "p_in", "p_out", "weights", "bus", "vector", "lanes", "mac_out", "tile_pixels", "gate_macs",
+    "p_in", "p_out", "weights", "bus", "vector", "lanes", "mac_out", "mac_packing", "lut_macs",
+    "tile_pixels", "gate_macs",
 )  # fmt: skip
 COLUMNS = (
     "device", "clock_mhz", "point", *POINT_COLUMNS, "status", "reason", *RESOURCES, "share",
@@ -121,7 +122,7 @@ class Evaluator:
         self._resources: dict[str, Resources] = {}
 
     def rows(self, point: Point) -> list[Row]:
-        """A row per device.
+        """A row per device whose DSP blocks take the point's products.
 
         Raises
         ------
@@ -130,26 +131,30 @@ class Evaluator:
         """
         if (problem := indivisible(point)) is not None:
             raise PlanError(problem)
-        rows = [_row(point, goal) for goal in self.goals]
-        least = {family: least_needs(self.program, point, family) for family in self.families}
-        bounded = [least_fit(least[goal.device.family], goal.device) for goal in self.goals]
+        problems = {family: unpackable(self.program, point, family) for family in self.families}
+        goals = [goal for goal in self.goals if problems[goal.device.family] is None]
+        if not goals:
+            raise PlanError(next(problem for problem in problems.values() if problem))
+        rows = [_row(point, goal) for goal in goals]
+        able = [family for family in self.families if problems[family] is None]
+        least = {family: least_needs(self.program, point, family) for family in able}
+        bounded = [least_fit(least[goal.device.family], goal.device) for goal in goals]
         if all(found["status"] == TOO_LARGE for found in bounded):
             return [row | found for row, found in zip(rows, bounded, strict=True)]
-        params, needs = self._known(point)
+        params, needs = self._known(point, goals[0])
         rows = [
             row | fit(needs[goal.device.family], goal.device)
-            for row, goal in zip(rows, self.goals, strict=True)
+            for row, goal in zip(rows, goals, strict=True)
         ]
         if any(row["status"] == FITS for row in rows):
             speed = _speed(params)
-            rows = [row | _rate(speed, goal) for row, goal in zip(rows, self.goals, strict=True)]
+            rows = [row | _rate(speed, goal) for row, goal in zip(rows, goals, strict=True)]
         return rows
 
-    def _known(self, point: Point) -> tuple[CoreParams, dict[str, dict[str, int]]]:
+    def _known(self, point: Point, goal: Goal) -> tuple[CoreParams, dict[str, dict[str, int]]]:
         """Parameters and needs, from those of the point before where the core is the same."""
         key = replace(point, index=0, gate_macs=1)
         if self._core is None or key != self._key:
-            goal = self.goals[0]
             plan = point.plan(self.program, goal.device.name, goal.clock_mhz)
             self._core, self._key = core_params(ProgramGeometry(self.program, plan)), key
             self._resources = {f: estimate_params(self._core, f) for f in self.families}
@@ -173,7 +178,7 @@ def least_needs(program: Program, point: Point, family: str) -> dict[str, int]:
             needs[name] += value
     if point.weights == "chip":
         needs["RAM18"] = sum(
-            map_memory(memory, family).ram18 for memory in _weights_on_chip(program, point)
+            map_memory(memory, family).ram18 for memory in _weights_on_chip(program, point, family)
         )
     return needs
 
@@ -182,7 +187,7 @@ def arrays_of(program: Program, point: Point) -> list[ArrayParams]:
     """The arrays of a point, as :func:`r2b.hw.params.core_params` makes them."""
     widths = remember(program, "acc widths", None, lambda: _acc_widths(program))
     bits = extent_of(program).weight_bits
-    real_bits = max(PIXEL_BITS, program.act_bits + extent_of(program).presum_bits(point))
+    real_bits = operand_width(program.act_bits, extent_of(program).presum_bits(point))
     shapes = {
         True: (point.p_in, point.p_out, 1, 1),
         False: (point.lanes, point.mac_out, real_bits, bits),
@@ -191,6 +196,7 @@ def arrays_of(program: Program, point: Point) -> list[ArrayParams]:
         ArrayParams(
             binary, lanes_in, lanes_out, point.lanes, a_width, w_width, widths[binary],
             point.tile_pixels, point.bus, ceil_div(lanes_in * lanes_out * w_width, point.bus), HOP,
+            not binary and point.mac_packing == 2, 0 if binary else point.lut_macs,
         )
         for binary, (lanes_in, lanes_out, a_width, w_width) in shapes.items()
         if binary in widths
@@ -221,18 +227,20 @@ def _array_needs(array: ArrayParams, family: str) -> dict[str, int]:
     count = logic(name, array_features(array, family), family)
     for memory in array_memories(array, ENGINE_NAMES[array.binary]):
         count += Count(lutram=map_memory(memory, family).lutram)
-    a, w = array.a_width, array.w_width
-    product = Product("", "", a, w, a + w, array.lanes_in * array.lanes_out)
-    dsp = 0 if array.binary else dsp_blocks(product, family)
+    products = [] if array.binary else array_products(array)
+    dsp = sum(dsp_blocks(product, family) for product in products)
     return Resources(family, True, (), {name: count + Count(dsp=dsp)}).needs()
 
 
-def _weights_on_chip(program: Program, point: Point) -> list[Memory]:
+def _weights_on_chip(program: Program, point: Point, family: str) -> list[Memory]:
     """Weight memories of both engines; their content, which takes long, is made once."""
-    key = (point.p_in, point.p_out, point.lanes, point.mac_out, point.bus)
+    packed = point.mac_packing == 2
+    first = pairs(point.mac_out, HOP, point.lut_macs) if packed else ()
+    key = (point.p_in, point.p_out, point.lanes, point.mac_out, point.bus, first)
+    name = next(name for name, target in DEVICES.items() if target.family == family)
 
     def make() -> list[Memory]:
-        plan = point.plan(program, FIRST_DEVICE, 1.0)
+        plan = point.plan(program, name, 1.0)
         geometry = ProgramGeometry(program, plan)
         return [
             word_memory(geometry, binary) for binary in (True, False) if geometry.engine(binary)
@@ -304,7 +312,8 @@ def plan_of(program: Program, row: Row) -> Plan:
     """The Plan of a row."""
     point = Point(
         row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["vector"],
-        row["lanes"], row["mac_out"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
+        row["lanes"], row["mac_out"] // row["lanes"], row["mac_packing"],
+        row["lut_macs"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
     )  # fmt: skip
     return replace(
         point.plan(program, row["device"], row["clock_mhz"]), clock_mhz=float(row["clock_mhz"])

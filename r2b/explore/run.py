@@ -12,10 +12,11 @@ from r2b.console import Reporter
 from r2b.explore.cluster import Cluster
 from r2b.explore.evaluate import FITS, TOO_LARGE, Goal, Outcome, Row, evaluate
 from r2b.explore.front import pareto
-from r2b.explore.space import Axes, Point, extent_of, points, unfit
+from r2b.explore.space import Axes, Point, extent_of, points, unfit, unpackable
 from r2b.explore.store import Store
 from r2b.ir.program import Program
 
+NO_PAIRS = "mac_packing 2: no DSP block takes two of these products"
 LARGEST_CHUNK, CHUNKS = 192, 64
 """Points per task; small spaces are cut into about CHUNKS tasks."""
 
@@ -107,8 +108,11 @@ def work_of(program: Program, axes: Axes, goals: Sequence[Goal]) -> Work:
     """The points of a space in chunks."""
     extent, excluded = extent_of(program), Counter[str]()
     kept: list[Point] = []
+    families = {goal.device.family for goal in goals}
     for point in points(axes):
         reason = unfit(point, extent, axes)
+        if reason is None and all(unpackable(program, point, family) for family in families):
+            reason = NO_PAIRS
         if reason is None:
             kept.append(point)
         else:

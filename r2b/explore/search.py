@@ -16,7 +16,7 @@ from r2b.ir.program import Program
 
 COARSE: Axes = full_axes() | {
     "bus": (64, 256), "lanes": (1, 4, 8), "mac_tiles": (1, 2, 4), "tile_pixels": (32, 64),
-    "gate_macs": (4, 16),
+    "gate_macs": (4, 16), "lut_tiles": (0,),
 }  # fmt: skip
 """Fewer values than ``r2b-explore`` tries: a tenth of its Plans."""
 

@@ -12,12 +12,13 @@ from itertools import product
 from math import prod
 
 from r2b.backends.fpga.planner import make_plan
+from r2b.hw import packing
 from r2b.hw.loops import ceil_div
 from r2b.hw.memo import remember
 from r2b.hw.passes import passes_of, runs_of
 from r2b.hw.plan import WEIGHT_SOURCES, Plan
 from r2b.ir.errors import PlanError
-from r2b.ir.program import BinaryConv, Program
+from r2b.ir.program import BinaryConv, Program, RealConv
 
 Value = int | str
 
@@ -50,6 +51,8 @@ AXES = {
         Axis("vector", WEIGHT_SOURCES, "the same of gates and head"),
         Axis("lanes", (1, 2, 4, 8, 16), "epilogue lanes"),
         Axis("mac_tiles", (1, 2, 4, 8), "elements of the MAC array per epilogue lane"),
+        Axis("mac_packing", (1, 2), "products of the MAC array in a DSP block"),
+        Axis("lut_tiles", (0, 1, 2, 4), "of mac_tiles, those whose products are made of LUTs"),
         Axis("tile_pixels", (16, 32, 64, 128), "pixels whose sums the accumulators hold"),
         Axis("gate_macs", (1, 4, 16), "int8 products per cycle in the vector unit"),
     )
@@ -71,7 +74,7 @@ class Point:
     weights : str
     bus : int
     vector : str
-    lanes, mac_tiles, tile_pixels, gate_macs : int
+    lanes, mac_tiles, mac_packing, lut_tiles, tile_pixels, gate_macs : int
     """
 
     index: int
@@ -82,6 +85,8 @@ class Point:
     vector: str
     lanes: int
     mac_tiles: int
+    mac_packing: int
+    lut_tiles: int
     tile_pixels: int
     gate_macs: int
 
@@ -96,12 +101,19 @@ class Point:
         return self.bus // 8 if self.vector == "stream" else self.gate_macs
 
     @property
+    def lut_macs(self) -> int:
+        """Elements of the MAC array whose products are made of LUTs."""
+        return self.lanes * self.lut_tiles
+
+    @property
     def name(self) -> str:
         """Every parameter, in short."""
         sources = self.weights if self.vector == "chip" else "all streamed"
+        kinds = mac_kinds(self.mac_packing, self.lanes * self.lut_macs)
         return (
             f"{self.p_in}x{self.p_out} {sources} bus {self.bus}, lanes {self.lanes}, "
-            f"MACs {self.lanes * self.mac_out}, T {self.tile_pixels}, gate MACs {self.vector_macs}"
+            f"MACs {self.lanes * self.mac_out}{kinds}, "
+            f"T {self.tile_pixels}, gate MACs {self.vector_macs}"
         )
 
     def plan(self, program: Program, device: str, clock_mhz: float) -> Plan:
@@ -116,8 +128,14 @@ class Point:
             program, device, clock_mhz, (self.p_in, self.p_out), lanes=self.lanes,
             mac_out=self.mac_out, tile_pixels=self.tile_pixels, weights=self.weights,
             weight_word=self.bus, mac_weight_word=self.bus, gate_macs=self.vector_macs,
-            vector=self.vector,
+            vector=self.vector, mac_packing=self.mac_packing, lut_macs=self.lut_macs,
         )  # fmt: skip
+
+
+def mac_kinds(packing: int, luts: int) -> str:
+    """What a Plan's MACs are made of, unless each has a DSP block."""
+    kinds = [f"{packing} per DSP"] * (packing > 1) + [f"{luts} of LUTs"] * (luts > 0)
+    return f" ({', '.join(kinds)})" if kinds else ""
 
 
 def points(axes: Axes) -> Iterator[Point]:
@@ -155,7 +173,10 @@ def _value(name: str, text: str) -> Value:
         if text not in WEIGHT_SOURCES:
             raise PlanError(f"--axis {name} takes {' or '.join(WEIGHT_SOURCES)}, not {text!r}")
         return text
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
+    least = 0 if name == "lut_tiles" else 1
+    if name == "mac_packing" and text not in ("1", "2"):
+        raise PlanError(f"--axis mac_packing takes 1 or 2, not {text!r}")
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
         raise PlanError(f"--axis {name} takes positive integers with commas, not {text!r}")
     return int(text)
 
@@ -186,7 +207,8 @@ class Extent:
     def presum_bits(self, point: Point) -> int:
         """Bits by which the MAC array's operands are wider for buffered sums."""
         kept = [bits for channels, bits in self.sums if channels > point.mac_out]
-        return max(kept, default=0) if point.vector == "stream" else 0
+        buffered = point.vector == "stream" and point.mac_packing == 1
+        return max(kept, default=0) if buffered else 0
 
 
 def extent_of(program: Program) -> Extent:
@@ -216,6 +238,24 @@ def _extent_of(program: Program) -> Extent:
     )
 
 
+def unpackable(program: Program, point: Point, family: str) -> str | None:
+    """Why a point's products do not fit two to a DSP block of a family, if they do not."""
+    if point.mac_packing == 1:
+        return None
+    return remember(program, "unpackable", family, lambda: _unpackable(program, family))
+
+
+def _unpackable(program: Program, family: str) -> str | None:
+    parts = [
+        (stage.name, part.conv)
+        for stage in program.stages
+        for run in runs_of(stage)
+        for part in passes_of(program, run)
+    ]
+    reals = [(name, conv) for name, conv in parts if isinstance(conv, RealConv)]
+    return next(packing.misfits(reals, program.act_bits, family), None)
+
+
 def indivisible(point: Point) -> str | None:
     """The side of the array that the lanes do not divide, if there is one."""
     sides = (name for name in ("p_in", "p_out") if getattr(point, name) % point.lanes)
@@ -228,6 +268,10 @@ def unfit(point: Point, extent: Extent, axes: Axes) -> str | None:
     The lanes must divide the array; and where a smaller value of an axis keeps every stage as busy,
     the point can only be larger, never faster.
     """
+    if point.lut_tiles > point.mac_tiles:
+        return "more lut_tiles than mac_tiles"
+    if point.mac_packing > 1 and point.lut_tiles == point.mac_tiles:
+        return "mac_packing where no product has a DSP block"
     load = max(point.p_in * point.p_out, point.lanes * point.mac_out * extent.weight_bits)
     cases = (
         ("p_in", extent.binary_in, "a smaller p_in holds the channels of every binary stage"),

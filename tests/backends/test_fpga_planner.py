@@ -166,6 +166,66 @@ def test_a_plan_of_ones_own_that_does_not_fit():
     assert misfit_warning(PROGRAM, make_plan(PROGRAM, "xc7z020")) is None
 
 
+NARROW = random_program(3)
+WIDE = random_program(0)
+
+
+def test_a_default_plan_that_the_dsps_bind_packs_two_products():
+    """Where they fit; 9-bit operands do on 7-series, 12-bit ones do not."""
+    assert (NARROW.act_bits, WIDE.act_bits) == (9, 12)
+    more = {"gate_macs": 64}  # leaves few DSPs of the 90
+    packed, single = (make_plan(net, "xc7a35t", **more) for net in (NARROW, WIDE))
+    assert (packed.mac_packing, single.mac_packing) == (2, 1)
+    without = make_plan(NARROW, "xc7a35t", mac_packing=1, **more)
+    assert packed.lanes * packed.mac_out > without.lanes * without.mac_out
+    assert packed.p_in * packed.p_out > without.p_in * without.p_out
+    assert not misfits(NARROW, packed, SHARES)
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "text"),
+    [
+        (WIDE, "xc7z020", "mac_packing 2: two products of 12-bit operands and 8-bit weights need a "
+         "factor of 27 bits, DSP48E1 takes 25; choose --act-bits 10 or less, or mac_packing 1"),
+        (PROGRAM, "zu3eg", "mac_packing 2: two products of 16-bit operands and 8-bit weights need "
+         "a factor of 31 bits, DSP48E2 takes 27; choose --act-bits 12 or less, or mac_packing 1"),
+        (NARROW, "ecp5-85f", "mac_packing 2: two products of 9-bit operands and 8-bit weights need "
+         "a factor of 24 bits, MULT18X18D takes 18; choose mac_packing 1"),
+    ],
+)  # fmt: skip
+def test_products_that_do_not_fit_in_pairs(program, name, text):
+    """What they need, what the block takes, which width would do."""
+    with pytest.raises(PlanError, match=f"^this Plan cannot be built:\n  {re.escape(text)}$"):
+        make_plan(program, name, parallelism=(8, 8), mac_packing=2)
+
+
+def test_a_weight_that_does_not_fit_in_a_pair():
+    """-128 times the least activation is one more than the lower field holds."""
+    program = random_program(3)
+    stage = program.stages[0]
+    stage.contraction.weight[0, 0, 0, 0] = -128
+    text = (
+        f"this Plan cannot be built:\n  {stage.name}: mac_packing 2 needs weights from -127 to "
+        "127, not -128; choose mac_packing 1"
+    )
+    with pytest.raises(PlanError, match=f"^{text}$"):
+        make_plan(program, "xc7z020", parallelism=(8, 8), mac_packing=2)
+    assert make_plan(program, "xc7z020", parallelism=(8, 8)).mac_packing == 1
+
+
+def test_more_macs_with_fewer_dsps():
+    """Two products in a DSP, and products of LUTs, come on top of the usual MACs."""
+    usual, packed, luts = (
+        make_plan(NARROW, "xc7z020", parallelism=(32, 32), **more)
+        for more in ({}, {"mac_packing": 2}, {"lut_macs": 5})
+    )
+    assert packed.mac_out == 2 * usual.mac_out
+    assert luts.mac_out == usual.mac_out + 2 * luts.lanes
+    needs = [estimate(NARROW, plan).needs() for plan in (usual, packed, luts)]
+    assert needs[0]["DSP"] == needs[1]["DSP"]
+    assert needs[2]["DSP"] == needs[0]["DSP"] + (2 * luts.lanes - 5) * luts.lanes
+
+
 def test_nothing_fits():
     """The resource, what it needs, what there is, the way out."""
     text = (

@@ -21,7 +21,7 @@ from r2b.explore.evaluate import (
     plan_of,
     reason_of,
 )
-from r2b.explore.space import Point, extent_of, full_axes, points, unfit
+from r2b.explore.space import Point, extent_of, full_axes, points, unfit, unpackable
 from r2b.hw.devices import DEVICES, device
 from r2b.ir.errors import PlanError
 from tests.hw.families import FAMILIES
@@ -90,6 +90,8 @@ def test_no_plan_needs_less_than_the_lower_bound(name, family):
     program = FAMILIES[name](1)
     target = next(d for d in DEVICES.values() if d.family == family)
     for point in some_points(program, 8, 3):
+        if unpackable(program, point, family):
+            continue
         least = least_needs(program, point, family)
         needs = cost(program, point.plan(program, target.name, 100.0)).resources.needs()
         assert all(least[key] <= needs[key] for key in needs)
@@ -98,11 +100,30 @@ def test_no_plan_needs_less_than_the_lower_bound(name, family):
 
 def test_a_lower_bound_saves_the_estimate(program):
     """Thousands of multipliers on a device that has 28: nothing else is looked at."""
-    point = Point(0, 16, 16, "stream", 64, "chip", 8, 2, 16, 4)
+    point = Point(0, 16, 16, "stream", 64, "chip", 8, 2, 1, 0, 16, 4)
     (row,) = evaluate(program, [point], goals("ecp5-25f")).rows
     assert (row["status"], row["LUT"], row["fps"]) == (TOO_LARGE, None, None)
     assert row["reason"] == "at least 128 DSP of 28"
     assert row["share"] == 128 / 28
+
+
+def test_packed_products_on_the_devices_that_have_them():
+    """12-bit operands: two products in a DSP48E2, not in a DSP48E1, and on no ECP5."""
+    program = FAMILIES["react"](1)
+    assert program.act_bits == 12
+    point = Point(0, 16, 16, "stream", 64, 4, 2, 2, 1, 16, 4)
+    found = evaluate(program, [point], goals("ecp5-85f", "xc7z020", "zu3eg"))
+    (row,) = found.rows
+    assert (row["device"], row["status"], row["mac_packing"], row["lut_macs"]) == (
+        "zu3eg", FITS, 2, 4,
+    )  # fmt: skip
+    compare(program, row)
+    found = evaluate(program, [point], goals("xc7z020"))
+    assert not found.rows
+    assert list(found.excluded) == [
+        "two products of N-bit operands and N-bit weights need a factor of N bits, DSPNEN takes "
+        "N; choose --act-bits N or less, or mac_packing N"
+    ]
 
 
 def test_a_point_that_fails_is_a_row(program, monkeypatch):
@@ -128,7 +149,8 @@ def test_illegal_points_are_counted_by_reason():
     """A line buffer, a memory or a pass that the generator does not build is no crash."""
     program = FAMILIES["dense"](1)
     chosen = [
-        Point(k, 8, 8, "chip", 64, "chip", lanes, 1, 16, 4) for k, lanes in enumerate((4, 8, 8))
+        Point(k, 8, 8, "chip", 64, "chip", lanes, 1, 1, 0, 16, 4)
+        for k, lanes in enumerate((4, 8, 8))
     ]
     found = evaluate(program, chosen, goals("ecp5-85f"))
     assert sum(found.excluded.values()) == len(chosen) - len(found.rows)

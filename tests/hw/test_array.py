@@ -18,6 +18,11 @@ SHAPES = {
     "real": REAL,
     "real_one_lane": replace(REAL, lanes_in=1, lanes_out=2, word=5, load_words=4, hop=2),
     "real_one_group": replace(REAL, lanes_out=2, word=48, load_words=1, depth=1),
+    "packed": replace(REAL, packed=True, hop=2),
+    "packed_odd_hops_and_luts": replace(
+        REAL, packed=True, luts=1, hop=3, lanes_out=8, load_words=6
+    ),
+    "luts": replace(REAL, luts=REAL.lanes_out),
 }
 
 

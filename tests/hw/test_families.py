@@ -23,6 +23,12 @@ RUNS = [
     (name, index + 1, PLANS.get(name, CHIP if index % 2 else STREAMED))
     for index, name in enumerate(FAMILIES)
 ]
+PACKED = {"parallelism": (8, 8), "tile_pixels": 16, "mac_packing": 2}
+MIXED = {
+    "parallelism": (8, 4), "weights": "stream", "tile_pixels": 9, "lanes": 2, "mac_out": 14,
+    "hop": 3, "mac_packing": 2, "lut_macs": 11,
+}  # fmt: skip
+RUNS += [("gates", 5, PACKED), ("factors", 6, MIXED)]
 FRAMES = 4
 
 

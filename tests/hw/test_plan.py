@@ -18,7 +18,14 @@ POSITIVE = ("p_in", "p_out", "lanes", "mac_out", "tile_pixels", "weight_word", "
 
 def full() -> Plan:
     """A Plan in which every field differs from its default."""
-    return make_plan(tensors={"b": 7, "a": 0}, signs={"s": 3}, pixel_outer=("stem", "short"), hop=5)
+    return make_plan(
+        tensors={"b": 7, "a": 0},
+        signs={"s": 3},
+        pixel_outer=("stem", "short"),
+        hop=5,
+        mac_packing=2,
+        lut_macs=1,
+    )
 
 
 def changed(**content) -> str:
@@ -50,9 +57,25 @@ def test_read(tmp_path):
     assert Plan.read(path) == full()
 
 
-def test_hop_may_be_missing():
-    """It has a default."""
-    assert Plan.from_json(changed(hop=None)).hop == 8
+def test_what_older_plans_lack_has_a_default():
+    """The accelerator that was built before there was a choice."""
+    plan = Plan.from_json(changed(hop=None, mac_packing=None, lut_macs=None))
+    assert (plan.hop, plan.mac_packing, plan.lut_macs) == (8, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("mac_packing", 3, "mac_packing must be 1 or 2, not 3"),
+        ("mac_packing", True, "mac_packing must be 1 or 2, not True"),
+        ("lut_macs", 5, "lut_macs must be 0 to mac_out 4, not 5"),
+        ("lut_macs", -1, "lut_macs must be 0 to mac_out 4, not -1"),
+    ],
+)
+def test_what_macs_are_made_of(name, value, text):
+    """One or two per DSP block, and no more of LUTs than there are."""
+    with pytest.raises(PlanError, match=f"^Plan: {text}$"):
+        make_plan(**{name: value})
 
 
 @pytest.mark.parametrize("name", POSITIVE)

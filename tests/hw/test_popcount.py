@@ -7,9 +7,16 @@ import math
 import numpy as np
 import pytest
 
+from r2b.hw.multipliers import LutDot, PackedDot
 from r2b.hw.popcount import BipolarDot, IntegerDot, tree_levels
 from tests.hw.components.benches import Bench, simulate
-from tests.hw.components.drivers import drive_bipolar, drive_integer
+from tests.hw.components.drivers import (
+    drive_bipolar,
+    drive_integer,
+    drive_lut,
+    drive_packed,
+    lanes_bits,
+)
 
 LANES = [1, 7, 8, 9, 31, 32, 33, 64]
 
@@ -27,6 +34,31 @@ def test_integer_dot(lanes, a_width, w_width):
     """A result per cycle, each exactly ``latency`` cycles after its operands."""
     dut = IntegerDot(lanes, a_width, w_width)
     simulate(Bench(dut, drive_integer(dut, lanes, count=60)))
+
+
+@pytest.mark.parametrize(("lanes", "a_width", "w_width"), [(1, 9, 8), (6, 12, 8), (8, 10, 16)])
+def test_two_products_per_block_and_none(lanes, a_width, w_width):
+    """As with a multiplier per product: random operands, and both ends against each other."""
+    for dut, drive in (
+        (PackedDot(lanes, a_width, w_width), drive_packed),
+        (LutDot(lanes, a_width, w_width), drive_lut),
+    ):
+        simulate(Bench(dut, drive(dut, lanes)))
+
+
+def test_every_weight_as_digits():
+    """All 256 weights, with an activation of each sign."""
+    dut = LutDot(1, 9, 8)
+    pairs = [(a, w) for a in (-256, 37) for w in range(-128, 128)]
+
+    def drive():
+        for cycle in range(len(pairs) + dut.latency):
+            a, w = pairs[min(cycle, len(pairs) - 1)]
+            outputs = yield {"a": lanes_bits([a], 9), "w": lanes_bits([w], 8), "load": 1}
+            if (done := cycle - dut.latency) >= 0:
+                assert outputs["o"] == pairs[done][0] * pairs[done][1], pairs[done]
+
+    simulate(Bench(dut, drive()))
 
 
 @pytest.mark.parametrize("operands", range(1, 70))
@@ -48,6 +80,9 @@ def test_latencies_are_declared():
         6,
     ]
     assert [IntegerDot.latency_of(n) for n in (1, 4, 5, 16, 17)] == [2, 2, 3, 3, 4]
+    assert [PackedDot.latency_of(n) for n in (1, 4, 5, 16, 17)] == [2, 2, 3, 3, 4]
+    assert [LutDot.latency_of(n, 8) for n in (1, 4, 5, 16, 17)] == [4, 4, 5, 5, 6]
+    assert LutDot.latency_of(4, 16) == 5
 
 
 @pytest.mark.parametrize("lanes", LANES)

@@ -12,6 +12,8 @@ from r2b.hw.array import ArrayParams, ContractionArray, drain_layout
 from r2b.hw.drain import request_layout
 from r2b.hw.epilogue import Epilogue
 from r2b.hw.geometry import ConvGeometry
+from r2b.hw.multipliers import LutDot, PackedDot
+from r2b.hw.packing import stored
 from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
 from r2b.hw.popcount import BipolarDot, IntegerDot
@@ -77,12 +79,80 @@ def drive_integer(dut: IntegerDot, seed: int, count: int = 200):
             assert outputs["o"] == expected[done], f"cycle {cycle}, sample {done}"
 
 
+def corner_weights(rng: np.random.Generator, lanes: int, width: int, count: int, least: int):
+    """Rows of weights: both ends, zero, alternating signs, and random ones."""
+    top = bounds(width)[1]
+    w = np.maximum(signed_values(rng, width, (count, lanes)), least)
+    w[0], w[1], w[2] = least, top, 0
+    w[3] = np.where(np.arange(lanes) % 2, least, top)
+    w[4] = np.where(np.arange(lanes) % 2, -1, 1)
+    return w
+
+
+def corner_activations(rng: np.random.Generator, lanes: int, width: int, count: int):
+    """Rows of activations: each end against the weights' corners, and random ones."""
+    low, high = bounds(width)
+    a = signed_values(rng, width, (count, lanes))
+    a[:5], a[5:10] = low, high
+    return a
+
+
+def drive_packed(dut: PackedDot, seed: int, count: int = 120):
+    """Both results, each exactly ``latency`` cycles after its operands, weights as stored."""
+    rng, least = np.random.default_rng(seed), bounds(dut.w_width)[0] + 1
+    a = corner_activations(rng, dut.lanes, dut.a_width, count)
+    w = np.stack(
+        [corner_weights(rng, dut.lanes, dut.w_width, count, least) for _ in range(2)], axis=1
+    )
+    w[5:10] = w[:5]
+    w[10:15], w[15:20] = w[:5], w[:5, ::-1]
+    words = stored(w, [0])
+    expected = (a[:, None] * w).sum(axis=2)
+    for cycle in range(count + dut.latency):
+        inputs = {}
+        if cycle < count:
+            inputs = {f"w{k}": lanes_bits(words[cycle, k], dut.w_width) for k in range(2)}
+            inputs["a"] = lanes_bits(a[cycle], dut.a_width)
+        outputs = yield inputs
+        if (done := cycle - dut.latency) >= 0:
+            assert [outputs["o0"], outputs["o1"]] == expected[done].tolist(), f"sample {done}"
+
+
+def drive_lut(dut: LutDot, seed: int, count: int = 120):
+    """New activations in every cycle; weights are kept until the next ``load``."""
+    rng, least = np.random.default_rng(seed), bounds(dut.w_width)[0]
+    a = corner_activations(rng, dut.lanes, dut.a_width, count)
+    offered = corner_weights(rng, dut.lanes, dut.w_width, count, least)
+    offered[5:10] = offered[:5]
+    load = rng.random(count) < 0.6
+    load[:10] = True
+    w = offered[np.maximum.accumulate(np.where(load, np.arange(count), 0))]
+    expected = (a * w).sum(axis=1)
+    for cycle in range(count + dut.latency):
+        inputs = {}
+        if cycle < count:
+            inputs = {
+                "a": lanes_bits(a[cycle], dut.a_width),
+                "w": lanes_bits(offered[cycle], dut.w_width),
+                "load": int(load[cycle]),
+            }
+        outputs = yield inputs
+        if (done := cycle - dut.latency) >= 0:
+            assert outputs["o"] == expected[done], f"cycle {cycle}, sample {done}"
+
+
 def lanes_bits(values, width: int) -> int:
     """Field i of ``width`` bits is ``values[i]``."""
     return sum((int(v) & ((1 << width) - 1)) << (i * width) for i, v in enumerate(values))
 
 
 # -------------------------------------------------------------------------------------- array
+
+
+def shift_words(p: ArrayParams, weight: np.ndarray) -> list[int]:
+    """Words of the weight memory that hold a step's weights."""
+    bits = lanes_bits(stored(weight, p.pairs).ravel(), p.w_width)
+    return [(bits >> (word * p.word)) & ((1 << p.word) - 1) for word in range(p.load_words)]
 
 
 class ArrayPlay:
@@ -148,10 +218,10 @@ class ArrayPlay:
         if p.binary:
             weight = self.rng.integers(0, 2, weight.shape)
             weight[:, count:] = 1
-        bits = lanes_bits(weight.ravel(), p.w_width)
-        cycle = max(self.shifted, self.loaded + p.hops) + self._gap()
-        for word in range(p.load_words):
-            value = (bits >> (word * p.word)) & ((1 << p.word) - 1)
+        if p.packed:
+            weight = np.maximum(weight, bounds(p.w_width)[0] + 1)
+        cycle = max(self.shifted, self.loaded + p.shadow_hops) + self._gap()
+        for value in shift_words(p, weight):
             self.inputs[cycle] |= {"shift": 1, "shift_data": value}
             cycle += 1 + self._gap()
         self.shifted = 1 + max(c for c in self.inputs if "shift" in self.inputs[c])
@@ -203,8 +273,8 @@ def drive_array_latency(dut: ContractionArray, seed: int):
         outputs = yield {"i": {}}
     before = outputs["o"][-1]
     ones = full | {"data": lanes_bits([1] * p.lanes_in, p.a_width)}
-    for _ in range(p.load_words):
-        yield {"shift": 1, "shift_data": (1 << p.word) - 1}
+    for value in shift_words(p, np.full((p.lanes_out, p.lanes_in), 1 if p.binary else -1)):
+        yield {"shift": 1, "shift_data": value}
     yield {"i": ones | {"load": 1}, "shift": 0}
     values = []
     for _ in range(p.latency + p.DRAIN_LATENCY + 5):
