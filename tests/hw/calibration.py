@@ -108,6 +108,8 @@ POINTS = (
     Point("dense", X, (8, 16), True, _small(4, 16, tile_pixels=16)),
     Point("moved", E, (16, 16), False, _small(4, 48, 8, tile_pixels=16)),
     Point("signs", X, (16, 32), False, _small(4, 16)),
+    Point("gates", X, (16, 16), True, _small(4, 32, mac_packing=2)),
+    Point("gates", E, (16, 16), True, _small(4, 32, lut_macs=4)),
     Point("digits", E, (64, 64), True),
     Point("digits", X, (64, 64), True),
 )
