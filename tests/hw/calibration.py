@@ -81,6 +81,7 @@ def _small(lanes: int, macs: int, gate_macs: int = 4, **more: Any) -> dict[str, 
 
 
 _STREAM = {"weights": "stream", "weight_word": 32, "mac_weight_word": 32}
+_WHOLE = {"weights": "stream", "vector": "stream", "weight_word": 64, "mac_weight_word": 64}
 E, X = "ecp5-85f", "xc7z020"
 
 POINTS = (
@@ -108,6 +109,10 @@ POINTS = (
     Point("dense", X, (8, 16), True, _small(4, 16, tile_pixels=16)),
     Point("moved", E, (16, 16), False, _small(4, 48, 8, tile_pixels=16)),
     Point("signs", X, (16, 32), False, _small(4, 16)),
+    Point("react", E, (16, 8), False, _small(4, 16, 8, **_WHOLE)),
+    Point("react", X, (8, 16), False, _small(4, 16, 8, tile_pixels=32, **_WHOLE)),
+    Point("gates", E, (16, 16), True, _small(4, 16, 8, constants="logic", **_WHOLE)),
+    Point("digits", X, (32, 16), True, _small(8, 64, 8, **_WHOLE)),
     Point("gates", X, (16, 16), True, _small(4, 32, mac_packing=2)),
     Point("gates", E, (16, 16), True, _small(4, 32, lut_macs=4)),
     Point("digits", E, (64, 64), True),
