@@ -182,11 +182,17 @@ def largest_sum(values, weight):
 
 
 def pool(values, window, kind):
-    """Maximum or sum over the valid positions of each window."""
+    """Maximum or sum over the valid positions of each window: over its rows, then its columns."""
     fill, join = (np.iinfo(values.dtype).min, np.maximum) if kind == "max" else (0, np.add)
-    windows = sliding_windows(values, window, fill)
-    taps = [windows[..., i, j] for i, j in np.ndindex(*window.kernel)]
-    return reduce(join, taps)
+    found = padded(values, window.padding, fill) if any(window.padding) else values
+    for axis, (kernel, stride, dilation) in enumerate(
+        zip(window.kernel, window.stride, window.dilation, strict=True), start=2
+    ):
+        span = dilation * (kernel - 1) + 1
+        views = np.lib.stride_tricks.sliding_window_view(found, span, axis)[..., ::dilation]
+        views = views[:, :, ::stride] if axis == 2 else views[:, :, :, ::stride]
+        found = reduce(join, [views[..., tap] for tap in range(kernel)])
+    return found
 
 
 def bordered(values, padding, value):

@@ -16,7 +16,6 @@ from r2b.ir.arith import (
     SIGMOID_ENTRIES,
     bounds,
     gate_table,
-    piecewise_affine,
     rs,
     sat,
     threshold,
@@ -53,6 +52,8 @@ class Trace:
         Channel sums.
     slopes : dict of str to int64 array 2 x N x C
         Of each stage with a gate: its ``(gn, gp)``.
+    reach : dict of str to int
+        A bound of the magnitude of each fixed tensor.
     logits : int32 array N x classes
     """
 
@@ -62,6 +63,7 @@ class Trace:
         self.signs = {}
         self.sums = {}
         self.slopes = {}
+        self.reach = {"frame": 255}
         self.logits = np.zeros((len(frames), 0), np.int32)
 
 
@@ -70,12 +72,31 @@ def value_of(trace, name):
     return piece_of(trace, name, (slice(None), slice(None)))
 
 
-def piece_of(trace, name, part):
-    """Some frames and channels of a value; a single channel is part of all."""
-    values = trace.tensors[name] if name in trace.tensors else trace.signs[name]
-    frames, channels = part
-    piece = values[frames, channels if values.shape[1] > 1 else slice(None)].astype(np.int64)
-    return piece if name in trace.tensors else 2 * piece - 1
+def piece(array, part):
+    """The frames and channels of constants N x C x H x W; a size of 1 is part of all."""
+    return array[
+        tuple(s if n > 1 else slice(None) for s, n in zip(part, array.shape, strict=False))
+    ]
+
+
+def piece_of(trace, name, part, kind=np.int64):
+    """Some frames and channels of a value; a size of 1 is part of all."""
+    if name in trace.tensors:
+        return piece(trace.tensors[name], part).astype(kind, copy=False)
+    return 2 * piece(trace.signs[name], part).astype(kind) - 1
+
+
+def reach_of(trace, name):
+    """Bound of the magnitude of a value."""
+    return trace.reach.get(name, 1 << 31) if name in trace.tensors else 1
+
+
+def kept(record, make):
+    """What is made of a record for its first frames, and stays with it."""
+    known = vars(record)
+    if "kept" not in known:
+        known["kept"] = make(record)  # at once: another thread may run the same network
+    return known["kept"]
 
 
 # ------------------------------------------------------------------- vectors: gate and head
@@ -92,13 +113,18 @@ def mean_vector(sums, mean):
 
 def dense(vector, layer):
     """``rs(multiplier[o] * sum_c(weight[o,c] * vector[c]) + offset[o], shift)``."""
-    sums = products(vector, layer.weight)
+    sums = products(vector, layer)
     return rs(sums * layer.multiplier + layer.offset, layer.shift)
 
 
-def products(vector, weight):
+def products(vector, layer):
     """``sum_c(weight[o,c] * vector[c])``; at most 32 bits, so exact in float64."""
-    return (vector.astype(np.float64) @ weight.astype(np.float64).T).astype(np.int64)
+    return (vector.astype(np.float64) @ kept(layer, real_matrix)).astype(np.int64)
+
+
+def real_matrix(layer):
+    """Weights of a fully connected layer, transposed."""
+    return layer.weight.T.astype(np.float64)
 
 
 def gate_slopes(sums, gate):
@@ -107,7 +133,7 @@ def gate_slopes(sums, gate):
     hidden = sat(dense(mean_vector(sums, gate.mean), gate.hidden), 0, high)
     half = SIGMOID_ENTRIES // 2
     index = sat(dense(hidden, gate.out), -half, half - 1)
-    factor = gate_table(gate.function)[index + half]
+    factor = kept(gate, lambda gate: gate_table(gate.function))[index + half]
     slopes = [rs(factor * slope, gate.shift) for slope in (gate.slope_n, gate.slope_p)]
     return sat(np.stack(slopes), low, high)
 
@@ -115,55 +141,98 @@ def gate_slopes(sums, gate):
 # -------------------------------------------------------------------------------------- epilogue
 
 
-def affine_step(trace, stage, step, values, part):
-    """Piecewise affine per channel; a gated step takes its multipliers from the gate."""
-    frames, channels = part
-    multiplier = step.multiplier[:, None, channels, None, None]
-    if step.gated:
-        multiplier = trace.slopes[stage.name][:, frames, channels, None, None]
-    knot, offset = step.knot[channels, None, None], step.offset[:, channels, None, None]
-    kind = affine_type(values, knot, multiplier, offset, step.shift)
-    values, knot = values.astype(kind, copy=False), knot.astype(kind)
-    multiplier, offset = multiplier.astype(kind), offset.astype(kind)
-    return piecewise_affine(values, knot, multiplier, offset, step.shift)
+def integer_type(largest):
+    """The narrowest type of an epilogue that holds numbers of this magnitude."""
+    return np.int32 if largest < 1 << 31 else np.int64
 
 
-def affine_type(values, knot, multiplier, offset, shift):
-    """The type that :func:`piecewise_affine` is computed in: int32 where that holds every number.
+def affine_step(trace, stage, step, reach):
+    """Piecewise affine per channel; a gated step takes its multipliers from the gate.
 
-    Its largest number is a product and an offset by the difference of two lines, and the half of
-    the rounding.
+    :func:`r2b.ir.arith.piecewise_affine` as one line through the knot, bent by an absolute value:
+    twice the result at a distance ``u`` from the knot is ``u * (m0 + m1) + abs(u) * (m1 - m0)``
+    plus twice the value at the knot, and from there on what the offsets make it jump.
     """
-    factor, summand = 2 * magnitude(multiplier), 2 * magnitude(offset)
-    largest = max(magnitude(knot), magnitude(values) * factor + summand + (1 << shift))
-    return np.int32 if 2 * largest < 1 << 31 else np.int64
+    low, high = trace.slopes[stage.name] if step.gated else step.multiplier[:, None]
+    start = low * step.knot + step.offset[0]
+    jump = 2 * (high * step.knot + step.offset[1] - start)
+    rounded = 2 * start + (1 << step.shift)
+    farthest = reach + magnitude(step.knot)
+    largest = farthest * (magnitude(low + high) + magnitude(high - low))
+    largest += magnitude(rounded) + magnitude(jump)
+    kind = integer_type(largest)
+    knot, line, bend, jump, rounded = (
+        np.atleast_2d(x)[:, :, None, None].astype(kind)
+        for x in (step.knot, low + high, high - low, jump, rounded)
+    )
+
+    def apply(values, part):
+        values = values.astype(kind, copy=False)
+        if knot.any():
+            values -= piece(knot, part)
+        more = []
+        if bend.any():
+            more += [np.abs(values) * piece(bend, part)]
+        if jump.any():
+            more += [(values >= 0) * piece(jump, part)]
+        values *= piece(line, part)
+        for summand in (piece(rounded, part), *more):
+            values += summand
+        values >>= step.shift + 1
+        return values
+
+    return apply, (largest >> (step.shift + 1)) + 1
 
 
-def skip_step(trace, stage, step, values, part):
+def skip_step(trace, stage, step, reach):
     """Add a stored tensor."""
-    return values + piece_of(trace, step.source, part)
+    largest = reach + reach_of(trace, step.source)
+    kind = integer_type(largest)
+
+    def apply(values, part):
+        values = values.astype(kind, copy=False)
+        values += piece_of(trace, step.source, part, kind)
+        return values
+
+    return apply, largest
 
 
-def saturate_step(trace, stage, step, values, part):
+def saturate_step(trace, stage, step, reach):
     """Keep values within ``low`` and ``high``."""
-    reach = np.iinfo(values.dtype)
-    return sat(values, max(step.low, reach.min), min(step.high, reach.max))
+
+    def apply(values, part):
+        limits = np.iinfo(values.dtype)
+        return sat(values, max(step.low, limits.min), min(step.high, limits.max))
+
+    return apply, min(reach, max(-step.low, step.high))
 
 
-def multiply_step(trace, stage, step, values, part):
+def multiply_step(trace, stage, step, reach):
     """Multiply by a stored tensor, broadcast where its size is 1."""
-    return rs(values * piece_of(trace, step.source, part), step.shift)
+
+    def apply(values, part):
+        return rs(values * piece_of(trace, step.source, part), step.shift)
+
+    return apply, reach * reach_of(trace, step.source)
 
 
-def spatial_scale_step(trace, stage, step, values, part):
+def spatial_scale_step(trace, stage, step, reach):
     """Multiply by a factor of each position."""
-    return rs(values * step.multiplier[part[1]], step.shift)
+
+    def apply(values, part):
+        return rs(values * step.multiplier[part[1]], step.shift)
+
+    return apply, reach * magnitude(step.multiplier)
 
 
-def table_step(trace, stage, step, values, part):
+def table_step(trace, stage, step, reach):
     """Look values up: a function of one number on an even grid."""
     last = step.low + len(step.entries) - 1
-    return step.entries[sat(values, step.low, last) - step.low]
+
+    def apply(values, part):
+        return step.entries[sat(values, step.low, last) - step.low]
+
+    return apply, magnitude(step.entries)
 
 
 STEPS = {
@@ -174,16 +243,54 @@ STEPS = {
     "spatial_scale": spatial_scale_step,
     "table": table_step,
 }
-"""The function of a step, by its kind."""
+"""What prepares a step, by its kind: of a trace, a stage, the step and the largest magnitude that
+its values may have, it makes the function of values and of the part they are (frames, channels),
+which may change the values where they lie, and the largest magnitude of the result."""
 
 
-def epilogue(trace, stage, values, part):
-    """All steps of a stage, and its maximum over a window, for some frames and channels."""
-    values = values[part]
-    values = values.astype(np.int64) if values.dtype.kind == "f" else values
+def directions(stage):
+    """Channels whose epilogue never decreases (1) or never increases (-1); None if one is neither.
+
+    The maximum of the results is then the result of the maximum, or of the minimum.
+    """
+    found = np.ones(1, np.int64)
     for step in stage.epilogue:
-        values = STEPS[step.kind](trace, stage, step, values, part)
-    return values if stage.pool is None else pool(values, stage.pool, "max")
+        if step.kind == "saturate":
+            continue
+        if step.kind != "affine" or step.gated:
+            return None
+        (low, high), (first, second) = step.multiplier, step.offset
+        edge = rs(high * step.knot + second, step.shift)  # the first value on the other line
+        edge -= rs(low * (step.knot - 1) + first, step.shift)
+        smallest = np.minimum(np.minimum(low, high), edge)
+        largest = np.maximum(np.maximum(low, high), edge)
+        if ((smallest < 0) & (largest > 0)).any():
+            return None
+        found = found * np.where(smallest >= 0, 1, -1)
+    return found[None, :, None, None]
+
+
+def epilogue(stage, steps, reach, first, values, part):
+    """All steps of a stage, and its maximum over a window, for some frames and channels.
+
+    The maximum comes first where ``first`` has the directions of the channels.
+    """
+    values = values[part].astype(integer_type(reach))  # a copy
+    if first is not None:
+        sign = piece(first, part).astype(values.dtype)
+        values = pool(values * sign, stage.pool, "max") * sign
+    for apply in steps:
+        values = apply(values, part)
+    return values if stage.pool is None or first is not None else pool(values, stage.pool, "max")
+
+
+def prepared(trace, stage, reach):
+    """Functions of a stage's steps, and the largest magnitude of their results."""
+    steps = []
+    for step in stage.epilogue:
+        apply, reach = STEPS[step.kind](trace, stage, step, reach)
+        steps.append(apply)
+    return steps, reach
 
 
 def make_sinks(trace, stage, shape):
@@ -212,10 +319,12 @@ def finish(trace, stage, values):
     if stage.gate is not None:
         trace.slopes[stage.name] = gate_slopes(trace.sums[stage.gate.mean.sums], stage.gate)
     frames, channels, *size = values.shape
-    shape = None
+    shape, reach = None, magnitude(values)
+    steps, trace.reach[stage.tensor] = prepared(trace, stage, reach)
+    first = None if stage.pool is None else directions(stage)
     with small_buffers():
         for part in blocks(frames, channels, math.prod(size), BLOCK):
-            found = epilogue(trace, stage, values, part)
+            found = epilogue(stage, steps, reach, first, values, part)
             if shape is None:  # the first block shows what a maximum leaves of the image
                 shape = (frames, channels, *found.shape[2:])
                 make_sinks(trace, stage, shape)
@@ -289,4 +398,4 @@ def flatten_stage(trace, stage):
 def head_stage(trace, head):
     """Run the last layer: ``logits[o] = bias[o] + sum_c(weight[o,c] * z[c])``."""
     vector = mean_vector(trace.sums[head.mean.sums], head.mean)
-    trace.logits = (products(vector, head.weight) + head.bias).astype(np.int32)
+    trace.logits = (products(vector, head) + head.bias).astype(np.int32)

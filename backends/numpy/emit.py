@@ -53,13 +53,23 @@ SECTIONS: tuple[tuple[str, tuple[Function, ...]], ...] = (
             arith.rs,
             arith.bounds,
             arith.sat,
-            arith.piecewise_affine,
             arith.threshold,
             arith.sigmoid_table,
             arith.gate_table,
         ),
     ),
-    ("values", (kernels.Trace, kernels.value_of, kernels.piece_of, read_array)),
+    (
+        "values",
+        (
+            kernels.Trace,
+            kernels.value_of,
+            kernels.piece,
+            kernels.piece_of,
+            kernels.reach_of,
+            kernels.kept,
+            read_array,
+        ),
+    ),
     (
         "contractions",
         (
@@ -83,12 +93,23 @@ SECTIONS: tuple[tuple[str, tuple[Function, ...]], ...] = (
             contractions.bordered,
         ),
     ),
-    ("gate and head", (kernels.mean_vector, kernels.dense, kernels.products, kernels.gate_slopes)),
+    (
+        "gate and head",
+        (
+            kernels.mean_vector,
+            kernels.dense,
+            kernels.products,
+            kernels.real_matrix,
+            kernels.gate_slopes,
+        ),
+    ),
     (
         "epilogue and sinks",
         (
+            kernels.integer_type,
             *kernels.STEPS.values(),
-            kernels.affine_type,
+            kernels.directions,
+            kernels.prepared,
             kernels.epilogue,
             kernels.make_sinks,
             kernels.write_sinks,

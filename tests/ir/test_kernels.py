@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2b.ir import contractions, kernels
-from r2b.ir.program import Affine, BinaryConv, Step, Window
+from r2b.ir.program import Affine, BinaryConv, Saturate, Step, Window
 
 NO_DEADLINE = settings(deadline=None, max_examples=60)
 
@@ -245,12 +245,44 @@ def test_an_affine_step_in_int32_is_the_definition(width, factor, summand, shift
 
     values = numbers(width, 2, 3, 2, 2)
     step = Affine(numbers(width, 3), numbers(factor, 2, 3), numbers(summand, 2, 3), shift)
-    found = kernels.affine_step(None, None, step, values, (slice(0, 2), slice(0, 3)))
+    apply, reach = kernels.affine_step(None, None, step, int(np.abs(values).max()))
+    found = apply(values.copy(), (slice(0, 2), slice(0, 3)))
+    assert np.abs(found).max() <= reach
     for place in np.ndindex(values.shape):
         acc, c = int(values[place]), place[1]
         row = int(acc >= step.knot[c])
         expected = _rs(acc * int(step.multiplier[row, c]) + int(step.offset[row, c]), shift)
         assert found[place] == expected
+
+
+@pytest.mark.parametrize("reach", [2**29 - 2, 2**29 - 1, 2**29, 2**31])
+def test_an_affine_step_is_exact_on_both_sides_of_int32(reach):
+    # twice the products, 4 * reach, and the rounding: from 2**29 on more than 31 bits
+    none = np.zeros((2, 1), np.int64)
+    apply, _ = kernels.affine_step(None, None, Affine(none[0], none + 2, none, 1), reach)
+    values = np.array([reach, -reach, 0, 1]).reshape(1, 1, 2, 2)
+    found = apply(values.copy(), (slice(None), slice(None)))
+    assert found.dtype == (np.int32 if 4 * reach + 2 < 2**31 else np.int64)
+    np.testing.assert_array_equal(found, values)
+
+
+@NO_DEADLINE
+@given(st.integers(1, 6), st.integers(0, 2**32))
+def test_a_maximum_before_the_steps_is_that_after_them(shift, seed):
+    rng = np.random.default_rng(seed)
+    affine = Affine(*(rng.integers(-9, 9, n) for n in ((4,), (2, 4), (2, 4))), shift)
+    stage = SimpleNamespace(epilogue=(affine, Saturate(-20, 15)))
+    signs = kernels.directions(stage)
+    every = np.arange(-60, 61)[None, None, :, None].repeat(4, axis=1)
+    steps, _ = kernels.prepared(None, stage, 60)
+    found = every.copy()
+    for apply in steps:
+        found = apply(found, (slice(None), slice(None)))
+    change = np.diff(found[0, :, :, 0])
+    both_ways = ((change > 0).any(axis=1) & (change < 0).any(axis=1)).any()
+    assert not both_ways or signs is None
+    if signs is not None:
+        assert (change * np.broadcast_to(signs, (1, 4, 1, 1))[0, :, :, 0] >= 0).all()
 
 
 def test_a_border_has_a_value_for_each_channel():
@@ -293,7 +325,9 @@ def test_a_sign_map_counts_as_minus_and_plus_one():
 def test_steps(step, expected):
     values = np.array([[[[10, -9]], [[100, -100]]]])
     part = (slice(0, 1), slice(0, 2))
-    found = kernels.STEPS[step.kind](trace_of(), None, step, values, part)
+    apply, reach = kernels.STEPS[step.kind](trace_of(), None, step, 100)
+    found = apply(values, part)
+    assert np.abs(found).max() <= reach
     assert found[0, :, 0].tolist() == expected
 
 
