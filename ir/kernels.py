@@ -79,7 +79,7 @@ def piece(array, part):
     ]
 
 
-def piece_of(trace, name, part, kind=np.int64):
+def piece_of(trace, name, part, kind: type = np.int64):
     """Some frames and channels of a value; a size of 1 is part of all."""
     if name in trace.tensors:
         return piece(trace.tensors[name], part).astype(kind, copy=False)
