@@ -172,7 +172,9 @@ class ProcessingElement(wiring.Component):
 
     A real element takes its weights in the cycle before the sample they begin with, announced by
     ``load_next``, so that they come out of a register into the multipliers; a binary one chooses
-    between both registers in the LUT of its XNOR. The sum is read, added to and written in one cycle (distributed RAM), so a pixel may be
+    between both registers in the LUT of its XNOR.
+
+    The sum is read, added to and written in one cycle (distributed RAM), so a pixel may be
     revisited in the next cycle. See :class:`ContractionArray` for the members.
     """
 

@@ -12,7 +12,6 @@ from tests.hw.components.benches import Bench, simulate
 from tests.hw.components.cases import Layer, make_params, source_base
 from tests.hw.components.strategies import networks
 
-
 AT_ONCE = {"row", "col", "ko", "weight", "fm", "sm", "byte", "phase", "need", "free"}
 """What is there in the first cycle."""
 
