@@ -113,11 +113,7 @@ class StepGenerator(wiring.Component):
             self.o.opens.eq(first & (w.row == 0) & (w.col == 0) & (~d.pixel_outer | (w.ko == 0))),
             self.o.closes.eq(self.o.last & Mux(d.pixel_outer, w.last, w.last_pixels)),
             self.o.stage_end.eq(self.o.last & w.last),
-            self.o.band_end.eq(
-                self.o.last
-                & w.last_col
-                & Mux(d.pixel_outer, w.last_ko, w.ko == 0)
-            ),
+            self.o.band_end.eq(self.o.last & w.last_col & Mux(d.pixel_outer, w.last_ko, w.ko == 0)),
             self.o.free.eq(w.free),
             self.need.eq(Mux(w.need < d.in_rows, w.need, d.in_rows)),
         ]
