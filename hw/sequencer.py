@@ -71,9 +71,11 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.stage.eq(self.stage + 1)
                     m.next = "FETCH"
                     with m.If(self.stage == self.stages - 1):
+                        m.d.sync += self.at_head.eq(1)
                         m.next = "HEAD"
             with m.State("HEAD"):
-                m.d.comb += [self.at_head.eq(1), self.start_head.eq(1)]
+                m.d.comb += self.start_head.eq(1)
+                m.d.sync += self.at_head.eq(0)
                 m.next = "HEAD_RUN"
             with m.State("HEAD_RUN"):
                 with m.If(self.head_done):

@@ -117,7 +117,7 @@ class StepGenerator(wiring.Component):
         kc = Signal(field["last_kc"])
         tap_weight = Signal(self.address_width)
         row_weight = Signal(self.address_width)
-        look_row = Signal()
+        self.look_row = look_row = Signal()  # the state looks a row up, not a column
         look = self._lookup(m, Mux(look_row, y, x), look_row)
         rows = Signal(look.shape())
         cols = Signal(look.shape())
@@ -156,22 +156,23 @@ class StepGenerator(wiring.Component):
                     m.next = "TILE"
             with m.State("TILE"):
                 m.d.sync += [y.eq(d.tap_y + last_taps[0]), x.eq(d.tap_x + last_taps[1])]
-                m.d.sync += [first.eq(1), checks.eq(1)]
+                m.d.sync += [first.eq(1), checks.eq(1), look_row.eq(1)]
                 m.next = "LAST_ROW"
             with m.State("LAST_ROW"):
-                m.d.comb += look_row.eq(1)
                 m.d.sync += [checks.eq(0), last_y.eq(y), y.eq(Mux(look.valid, d.tap_y, y - 1))]
                 with m.If(look.valid):
+                    m.d.sync += look_row.eq(0)
                     m.next = "LAST_COL"
             with m.State("LAST_COL"):
                 m.d.sync += [last_x.eq(x), x.eq(Mux(look.valid, d.tap_x, x - 1))]
                 m.d.sync += row_weight.eq(walker.o.weight)
                 with m.If(look.valid):
+                    m.d.sync += look_row.eq(1)
                     m.next = "ROW"
             with m.State("ROW"):
-                m.d.comb += look_row.eq(1)
                 m.d.sync += rows.eq(look)
                 with m.If(look.valid):
+                    m.d.sync += look_row.eq(0)
                     m.d.sync += [x.eq(d.tap_x), tap_weight.eq(row_weight)]
                     m.next = "COL"
                 with m.Else():
@@ -285,6 +286,7 @@ class StepGenerator(wiring.Component):
                 m.next = "IDLE"
         with m.Elif(last_in_row):
             m.d.sync += [y.eq(y + 1), row_weight.eq(row_weight + d.row_words)]
+            m.d.sync += self.look_row.eq(1)
             m.next = "ROW"
         with m.Else():
             m.d.sync += [x.eq(x + 1), tap_weight.eq(tap_weight + d.tap_words)]

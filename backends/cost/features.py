@@ -3,6 +3,10 @@
 Every feature is a number of bits, or of LUTs that a table is worth. The coefficients in
 ``coefficients.json`` say how many LUTs and flip-flops one of them costs; they are near 1 where a
 feature counts registers. Sizes are those that the components in :mod:`r2b.hw` elaborate.
+
+``pipeline`` counts the registers that were added for the clock after most accelerators of the
+calibration had been synthesized. Its coefficient is not fitted with the others: it is what the
+accelerators synthesized since then have more (``benchmarks/calibrate.py``).
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.params import CoreParams
 from r2b.hw.popcount import COUNT_FAN_IN, FAN_IN, FIRST_LEVEL, BipolarDot, IntegerDot
-from r2b.ir.program import MULTIPLIER_BITS, VECTOR_BITS
+from r2b.ir.arith import SIGMOID_BITS
+from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
 
 Features = dict[str, float]
 COMPONENTS = (
@@ -47,7 +52,7 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
         "binary array": ("stored", "first sums", "tree", "table registers"),
         "real array": ("stored", "products", "first sums", "tree", "table registers",
                        "digit registers", "logic sums"),
-        "loops": ("address", "touched", "filled", "latency", "one"),
+        "loops": ("address", "touched", "filled", "latency", "one", "pipeline"),
         "weights": ("stream", "table registers", "LUT RAM registers", "cells", "one"),
         "epilogue": ("lane registers", "table registers", "tokens", "one"),
         "sinks": ("values", "table registers", "address", "cells"),
@@ -55,7 +60,7 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
         "maps": ("values", "signs", "presums", "cells", "one"),
         "frame": ("rotation", "lanes", "LUT RAM registers", "cells", "address", "one"),
         "vector": ("products", "tree", "LUT RAM registers", "table registers", "cells", "gates",
-                   "stream", "one"),
+                   "stream", "one", "pipeline"),
         "control": ("table registers", "one"),
         "shell": ("cells", "one"),
     },
@@ -218,12 +223,17 @@ def _levels(widths: list[int], most: int, fan_in: int = FAN_IN) -> list[int]:
 def _loops(params: CoreParams, engine: EngineParams) -> Features:
     """Address registers, counters, and a bit for each pixel of a tile."""
     filled = int(params.geometry.filled)
+    index = (engine.array.depth - 1).bit_length()
+    field = params.stages.layout
+    extent = field["rows"].width + field["cols"].width
     return {
         "address": params.address_width,
         "touched": engine.array.depth,
         "filled": filled * params.address_width,
-        "latency": engine.source_latency * (engine.array.depth - 1).bit_length(),
+        "latency": engine.source_latency * index,
         "one": 1,
+        # where a tile ends, twice, and its source; where a tap row begins; ends of taps; flags
+        "pipeline": 2 * extent + 2 * params.address_width + index + extent + 20,
     }
 
 
@@ -298,7 +308,27 @@ def _vector(params: CoreParams) -> Features:
         "gates": gates,
         "stream": int(p.bus > 0),
         "one": 1,
+        "pipeline": _vector_pipeline(params, gates),
     }
+
+
+def _vector_pipeline(params: CoreParams, gates: int) -> int:
+    """Registers between block RAM and multipliers, and between sums, shifts and bounds."""
+    p = params.vector
+    means, dense, slopes = (p.tables.means, p.tables.dense, p.tables.slopes)
+    mean = p.value_width + MEAN_FRACTION + 1 + MULTIPLIER_BITS
+    slope = SIGMOID_BITS + MULTIPLIER_BITS + 2
+    multiplier = dense.layout["m"].width
+    bits = {
+        "operands of the products": p.macs * (VECTOR_BITS + 8),
+        "mean, rounded": p.sum_width + 18,
+        "mean's constants": means.layout.size,
+        "z, shifted": max(mean, means.layout["b"].width) + 1,
+        "layer's constants": dense.layout.size,
+        "layer's sum, and its product in parts": 2 * 32 + 2 * multiplier - 32 - MULTIPLIER_BITS,
+        "slopes": gates * (2 * 2 * slope + SIGMOID_BITS + slopes.layout.size),
+    }
+    return sum(bits.values())
 
 
 __all__ = [

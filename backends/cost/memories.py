@@ -21,7 +21,7 @@ from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
 from r2b.hw.packing import field_of
 from r2b.hw.params import CoreParams, weight_words, word_key
-from r2b.hw.vector import VectorParams
+from r2b.hw.vector import PART, VectorParams
 from r2b.hw.weights import VECTOR_SEGMENT, buffer_words, segment_rows
 from r2b.ir.arith import SIGMOID_BITS, gate_table
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
@@ -250,16 +250,16 @@ def vector_products(params: CoreParams) -> list[Product]:
     The product behind the layers is there without gates, too; the head's are zeros."""
     p, tables = params.vector, params.vector.tables
     mean = p.value_width + MEAN_FRACTION + 1
+    multiplier = _signed(tables.dense, "m")
     found = [
         Product(
             "vector", "scaled", p.sum_width, _signed(tables.jobs, "reciprocal"), p.sum_width + 17
         ),
         Product("vector", "mean", mean, _signed(tables.means, "a"), mean + MULTIPLIER_BITS),
         Product("vector", "dot", VECTOR_BITS, 8, VECTOR_BITS + 8, p.macs),
-        Product(
-            "vector", "dense", ACC_BITS, _signed(tables.dense, "m"), ACC_BITS + MULTIPLIER_BITS
-        ),
-    ]
+        *(Product("vector", f"dense, {name}", width, multiplier, width + multiplier)
+          for name, width in (("low", PART + 1), ("high", ACC_BITS - PART))),
+    ]  # fmt: skip
     if not has_gates(params):
         return found
     slope = SIGMOID_BITS + 1

@@ -15,7 +15,6 @@ from typing import Any
 
 from amaranth.back import rtlil
 
-
 CLEARED = 1024
 """Words up to which a memory that is written begins with zeros, as Amaranth has it."""
 
