@@ -145,12 +145,12 @@ def test_every_objective(name, model, explored, tmp_path):
         row.update({key: float(row[key]) for key in ("fps", "share", "bandwidth", *RESOURCES)})
     best = min(OBJECTIVES[name].cost(row) for row in rows)
     plan = Plan.read(folder / "plan.json")
+    keys = ("p_in", "p_out", "lanes", "mac_out", "mac_packing", "lut_macs", "tile_pixels",
+            "gate_macs")  # fmt: skip
     (chosen,) = (
         row for row in rows
         if row["device"] == plan.device
-        and [row[key] for key in ("p_in", "p_out", "lanes", "mac_out", "tile_pixels", "gate_macs")]
-        == [str(getattr(plan, key))
-            for key in ("p_in", "p_out", "lanes", "mac_out", "tile_pixels", "gate_macs")]
+        and [row[key] for key in keys] == [str(getattr(plan, key)) for key in keys]
         and (row["weights"], row["bus"]) == (plan.weights, str(plan.weight_word))
     )  # fmt: skip
     assert OBJECTIVES[name].cost(chosen) == best
