@@ -16,6 +16,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw import compressor
 from r2b.hw.popcount import BipolarDot, IntegerDot
 
 
@@ -43,6 +44,8 @@ class ArrayParams:
         Words that fill the shadow register.
     hop : int
         Elements per forwarding register.
+    px : int
+        Pixels per sample (:mod:`r2b.hw.pixels`); 1 unless binary.
     """
 
     binary: bool
@@ -56,6 +59,7 @@ class ArrayParams:
     word: int
     load_words: int
     hop: int
+    px: int = 1
 
     @property
     def hops(self) -> int:
@@ -65,32 +69,49 @@ class ArrayParams:
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to the last accumulator's new value."""
+        return self.hops + self.dot_latency + 1
+
+    @property
+    def dot_latency(self) -> int:
+        """Cycles from operands and weights to their product."""
+        if self.px > 1:
+            return compressor.latency_of(self.lanes_in)
         dot = BipolarDot.latency_of if self.binary else IntegerDot.latency_of
-        return self.hops + dot(self.lanes_in) + 1
+        return dot(self.lanes_in)
+
+    @property
+    def load_ahead(self) -> int:
+        """Cycles by which ``load`` is ahead of the sample that it belongs to."""
+        return int(self.px > 1)
 
     DRAIN_LATENCY = 2
     """Cycles from a drain request to ``o``."""
 
 
 def sample_layout(p: ArrayParams) -> data.StructLayout:
-    """One pixel's operands and where its sum goes."""
+    """One pixel's operands and where its sum goes.
+
+    With several pixels per sample, ``valid`` and ``first`` have a bit for each, and ``data`` holds
+    their operands, the first pixel's lowest.
+    """
     return data.StructLayout(
         {
-            "valid": 1,
+            "valid": p.px,
             "load": 1,  # first pixel of a step: take the shadow weights
-            "first": 1,  # first contribution to this sum
+            "first": p.px,  # first contribution to this sum
             "bank": 1,
             "index": range(p.depth),
             "count": range(p.lanes_in + 1),
-            "data": p.lanes_in * p.a_width,
+            "data": p.px * p.lanes_in * p.a_width,
         }
     )
 
 
 def drain_layout(p: ArrayParams) -> data.StructLayout:
-    """Which sums to read: bank, pixel of the tile, group of elements."""
+    """Which sums to read: bank, pixel (or group of pixels and which of them), group of elements."""
     return data.StructLayout(
-        {"bank": 1, "index": range(p.depth), "group": range(max(2, p.lanes_out // p.group))}
+        ({"px": range(p.px)} if p.px > 1 else {})
+        | {"bank": 1, "index": range(p.depth), "group": range(max(2, p.lanes_out // p.group))}
     )
 
 

@@ -42,7 +42,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Step:
-    """One weight word: how many output pixels of the tile it serves, and its place in the tile.
+    """One weight word: how many pixels of the tile (or groups) it serves, and its place in the tile.
 
     ``first_of_tile`` and ``last_of_tile`` delimit the tile; ``lookups`` counts the table look-ups
     (tap rows and columns, empty ones too) that precede it; ``new_tap`` marks a tap's first word.
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """The steps of a tap in a tile: the output pixels of each, the tap's place in the kernel, and
+    """The steps of a tap in a tile: the pixels (or groups of pixels) of each, the tap's place in the kernel, and
     the table look-ups before the first of them.
     """
 
@@ -67,9 +67,12 @@ class Run:
     lookups: int
 
 
-def overlap(tap: Tap, start: int, extent: int) -> int:
-    """Outputs of the range for which a tap row or column lies inside the image."""
-    return max(0, min(tap.last, start + extent - 1) - max(tap.first, start) + 1)
+def overlap(tap: Tap, start: int, extent: int, px: int = 1) -> int:
+    """Outputs of the range for which a tap row or column lies inside the image; if ``px`` > 1,
+    groups of so many outputs with any such output.
+    """
+    first, last = max(tap.first, start), min(tap.last, start + extent - 1)
+    return last // px - first // px + 1 if last >= first else 0
 
 
 def last_positive(counts: Sequence[int]) -> int:

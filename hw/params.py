@@ -185,6 +185,7 @@ def _engine_params(
         word=plan.weight_word if binary else plan.mac_weight_word,
         load_words=convs[0].load_words,
         hop=plan.hop,
+        px=convs[0].px,
     )
     words = weight_words(geometry, binary) if plan.weights == "chip" else None
     return EngineParams(

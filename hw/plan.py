@@ -16,6 +16,10 @@ from r2b.ir.program import Program
 
 PLAN_VERSION = 1
 WEIGHT_SOURCES = ("chip", "stream")
+PIXELS = (1, 2, 4)
+"""Legal values of P_px."""
+LATER = {"hop", "p_px"}
+"""Parameters that a ``plan.json`` may lack: it is from before they were there."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Plan:
     mac_out : int
         Processing elements of the MAC array; it does ``lanes * mac_out`` products per cycle.
     tile_pixels : int
-        T: pixels whose sums the accumulators hold, per bank.
+        T: depth of the accumulators, per bank: sums of each processing element. The XNOR array keeps
+        ``p_px`` pixels at each depth.
     weight_word, mac_weight_word : int
         Bits per cycle from the weight memory into the XNOR and the MAC array.
     weights : str
@@ -49,6 +54,8 @@ class Plan:
         Words of ``lanes`` bytes in the stem's line buffer; a power of two.
     hop : int
         Processing elements per forwarding register of the arrays.
+    p_px : int
+        Pixels side by side that the XNOR array works on at a time, all with the same weights.
     tensors, signs : dict
         Name -> first word in the feature memory and in the sign memory.
     pixel_outer : tuple of str
@@ -70,6 +77,7 @@ class Plan:
     gate_macs: int
     line_words: int
     hop: int = 8
+    p_px: int = 1
     tensors: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
     pixel_outer: tuple[str, ...] = ()
@@ -82,6 +90,8 @@ class Plan:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise PlanError(f"Plan: {name} must be a positive integer, not {value!r}")
+        if self.p_px not in PIXELS or isinstance(self.p_px, bool):
+            raise PlanError(f"Plan: p_px must be one of {PIXELS}, not {self.p_px!r}")
         for name in ("p_in", "p_out", "mac_out"):
             if getattr(self, name) % self.lanes:
                 raise PlanError(
@@ -111,7 +121,7 @@ class Plan:
         if version != PLAN_VERSION:
             raise PlanError(f"plan.json has version {version!r}, this r2b reads {PLAN_VERSION}")
         known = {f.name for f in fields(cls)}
-        odd = sorted(known.symmetric_difference(content) - {"hop"})
+        odd = sorted(known.symmetric_difference(content) - LATER)
         if odd:
             raise PlanError(f"plan.json lacks or does not know: {', '.join(odd)}")
         _check_types(content)

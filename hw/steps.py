@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from r2b.hw.descriptor import Table
 from r2b.hw.memory import rom
@@ -12,13 +13,19 @@ from r2b.hw.walker import TileWalker
 
 
 def step_layout(
-    descriptor: data.StructLayout, lanes: int, address_width: int, depth: int
+    descriptor: data.StructLayout, lanes: int, address_width: int, depth: int, px: int = 1
 ) -> data.StructLayout:
-    """A step: its weight word, the first pixel's input address, the pixels' rectangle."""
+    """A step: its weight word, the first pixel's input address, the pixels' rectangle.
+
+    If ``px`` > 1 its columns are groups of so many pixels; ``skipped`` and ``kept`` are the first
+    pixel of the first group and the last one of the last group that are valid.
+    """
     field = dict(descriptor.members)
     places = dict.fromkeys(("in_row", "in_col"), signed(address_width))
+    edges = dict.fromkeys(("skipped", "kept"), range(px))
     return data.StructLayout(
         (places if "filled" in field else {})
+        | (edges if px > 1 else {})
         | {
             "weight": unsigned(address_width),
             "src": signed(address_width),
@@ -54,6 +61,8 @@ class StepGenerator(wiring.Component):
         The tap table.
     lanes, address_width, depth : int
         Bytes per line-buffer word, address bits, T.
+    px : int
+        Pixels per column group, a power of two.
 
     Members
     -------
@@ -67,9 +76,11 @@ class StepGenerator(wiring.Component):
         The step stream.
     """
 
-    def __init__(self, descriptor, taps: Table, lanes: int, address_width: int, depth: int) -> None:
+    def __init__(self, descriptor, taps: Table, lanes: int, address_width: int, depth: int,
+                 px: int = 1) -> None:  # fmt: skip
         self.descriptor, self.taps = descriptor, taps
         self.lanes, self.address_width, self.depth = lanes, address_width, depth
+        self.px, self.shift = px, exact_log2(px)
         self.walker = TileWalker(descriptor, lanes, address_width)
         super().__init__(
             {
@@ -77,7 +88,7 @@ class StepGenerator(wiring.Component):
                 "start": In(1),
                 "rows_ready": In(address_width),
                 "starved": Out(1),
-                "o": Out(step_layout(descriptor, lanes, address_width, depth)),
+                "o": Out(step_layout(descriptor, lanes, address_width, depth, px)),
                 "valid": Out(1),
                 "ready": In(1),
             }
@@ -161,7 +172,10 @@ class StepGenerator(wiring.Component):
         return m
 
     def _lookup(self, m: Module, index, look_row) -> data.View:
-        """The tap entry ``index`` clipped to the tile: offset, first output, outputs, clip."""
+        """The tap entry ``index`` clipped to the tile: offset, first output, outputs, clip.
+
+        A column's clip and count are groups where there are several pixels to one.
+        """
         w = self.walker.o
         table = rom(m, "taps", self.taps.layout, self.taps.content)
         port = table.read_port(domain="comb")
@@ -175,6 +189,8 @@ class StepGenerator(wiring.Component):
         self.filled = "position" in tap.shape().members
         if self.filled:
             fields["position"] = tap.shape()["position"].shape
+        if self.px > 1:
+            fields |= {"skipped": range(self.px), "kept": range(self.px)}
         look = Signal(data.StructLayout(fields), name="look")
         stop, first, last = Signal(width), Signal(width), Signal(width)
         m.d.comb += [
@@ -188,12 +204,30 @@ class StepGenerator(wiring.Component):
         ]
         if self.filled:
             m.d.comb += look.position.eq(tap.position)
+        if self.px > 1:
+            with m.If(~look_row):
+                self._groups(m, look, first - start, last - start)
         return look
+
+    def _groups(self, m: Module, look, begin, end) -> None:
+        """Valid columns ``begin`` to ``end`` of the tile, which begins with a group, as groups."""
+        m.d.comb += [
+            look.clip.eq(begin >> self.shift),
+            look.count.eq((end >> self.shift) - (begin >> self.shift) + 1),
+            look.skipped.eq(begin),
+            look.kept.eq(end),
+        ]
 
     def _address(self, m: Module, rows, cols, tap_weight) -> None:
         """Input address of the first pixel; the clips are small, so the products are."""
         w, d, o = self.walker.o, self.d, self.o
         row_clip, col_clip = rows.clip[: self.clip_width], cols.clip[: self.clip_width]
+        tile_cols = w.cols
+        if self.px > 1:
+            col_clip = cols.clip[: max(1, self.clip_width - self.shift)]
+            tile_cols = Signal(max(1, len(w.cols) + 1 - self.shift), name="tile_groups")
+            m.d.comb += tile_cols.eq((w.cols + self.px - 1) >> self.shift)
+            m.d.sync += [o.skipped.eq(cols.skipped), o.kept.eq(cols.kept)]
         m.d.sync += [
             o.weight.eq(tap_weight),
             o.src.eq(
@@ -203,8 +237,8 @@ class StepGenerator(wiring.Component):
             o.byte.eq(w.byte),
             o.rows.eq(rows.count),
             o.cols.eq(cols.count),
-            o.tile_cols.eq(w.cols),
-            o.index.eq(row_clip * w.cols + col_clip),
+            o.tile_cols.eq(tile_cols),
+            o.index.eq(row_clip * tile_cols + col_clip),
         ]
         if self.filled:  # such taps are not clipped
             m.d.sync += [
