@@ -12,7 +12,8 @@ from amaranth.hdl import Elaboratable, Module, Signal, Value
 
 from r2b.backends.fpga.emit import ASSERTION, GUARD
 from r2b.explore.yosys import NETLIST, synthesize
-from r2b.hw.array import ArrayParams, ContractionArray
+from r2b.hw.array import ArrayParams
+from r2b.hw.pixels import make_array
 
 TOP = "board"
 PORTS = ("i", "shift", "shift_data", "drain", "o")
@@ -48,7 +49,7 @@ class Board(Elaboratable):
     """Arrays whose ports are the board's."""
 
     def __init__(self, arrays: tuple[ArrayParams, ...]) -> None:
-        self.arrays = [ContractionArray(params) for params in arrays]
+        self.arrays = [make_array(params) for params in arrays]
         self.ports = {
             (index, name): Signal(Value.cast(getattr(array, name)).shape(), name=f"{name}_{index}")
             for index, array in enumerate(self.arrays)
