@@ -2,10 +2,11 @@
 
 Columns of bits of equal weight become lower level by level: six bits of a column are counted by
 three functions of the same six inputs, three bits by two. The first level takes three pairs of
-operand bits, which are six inputs, too. A register follows every LEVELS levels. What is left, at
-most ROWS bits of each weight, are rows that a registered tree of adders sums::
+operand bits, which are six inputs, too. A register follows the first level, so that synthesis
+leaves its functions whole, and every LEVELS-th after it. What is left, at most ROWS bits of each
+weight, are rows that a registered tree of adders sums::
 
-    latency = levels // LEVELS + adder levels
+    latency = ceil(levels / LEVELS) + adder levels
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-LEVELS = 2
+LEVELS = 3
 """Levels of compressors between registers."""
 ROWS = 4
 """Most bits of a weight that are left to the adders."""
@@ -58,7 +59,7 @@ class EqualBits(wiring.Component):
         for level in range(1, levels_of(self.lanes) + 1):
             if level > 1:
                 columns = compress(columns)
-            if level % LEVELS == 0:
+            if _registers_follow(level):
                 columns = [[_registered(m, bit) for bit in column] for column in columns]
         m.d.comb += self.o.eq(self._sum(m, _rows(columns)))
         return m
@@ -76,7 +77,7 @@ class EqualBits(wiring.Component):
 def latency_of(lanes: int) -> int:
     """Cycles from operands to their count."""
     rows = max(map(len, _columns(lanes)))
-    return levels_of(lanes) // LEVELS + max(1, (rows - 1).bit_length())
+    return -(-levels_of(lanes) // LEVELS) + max(1, (rows - 1).bit_length())
 
 
 def levels_of(lanes: int) -> int:
@@ -92,7 +93,7 @@ def register_bits(lanes: int) -> int:
     columns, found = _first_columns(lanes), 0
     for level in range(1, levels_of(lanes) + 1):
         columns = compress(columns) if level > 1 else columns
-        found += sum(map(len, columns)) if level % LEVELS == 0 else 0
+        found += sum(map(len, columns)) if _registers_follow(level) else 0
     widths = [len(row) for row in _rows(columns)]
     while True:
         pairs = [widths[at : at + 2] for at in range(0, len(widths), 2)]
@@ -116,10 +117,28 @@ def _columns(lanes: int) -> Columns:
 
 def first_level(a: Value, w: Value) -> Columns:
     """LANES lanes at a time."""
-    same = [~(a[lane] ^ w[lane]) for lane in range(len(a))]
-    counts = [count_of(same[lane : lane + LANES]) for lane in range(0, len(same), LANES)]
+    counts = [
+        _equal(a[lane : lane + LANES], w[lane : lane + LANES]) for lane in range(0, len(a), LANES)
+    ]
     height = max(map(len, counts))
     return [[count[k] for count in counts if k < len(count)] for k in range(height)]
+
+
+def _equal(a: Value, w: Value) -> list[Value]:
+    """How many of up to LANES lanes are equal.
+
+    The parity is not written as that of the lanes' XNORs, which the carry has: synthesis would make
+    a LUT of each of them instead of one LUT of all six inputs.
+    """
+    counted = count_of([~(a[lane] ^ w[lane]) for lane in range(len(a))])
+    if len(a) < LANES:
+        return counted
+    parity = (a[0] ^ a[1]) ^ (w[1] ^ w[2]) ^ (a[2] ^ w[0])
+    return [~parity, counted[1]]
+
+
+def _registers_follow(level: int) -> bool:
+    return level % LEVELS == 1
 
 
 def compress(columns: Columns) -> Columns:
@@ -148,7 +167,7 @@ def count_of(bits: list[Value]) -> list[Value]:
 def _full(bits: list[Value]) -> tuple[Value, Value]:
     """Sum and carry of up to three bits."""
     a, b, c = [*bits, Const(0, 1), Const(0, 1)][:3]
-    return a ^ b ^ c, (a & b) | (c & (a ^ b))
+    return a ^ b ^ c, (a & b) | (c & (a | b))
 
 
 def _rows(columns: Columns) -> list[Value]:

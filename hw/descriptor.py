@@ -119,7 +119,9 @@ def _loops(conv: ConvGeometry) -> dict[str, int]:
 
 
 def _source(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
-    """Addresses of the input: words per row, column (group), tile; phases in bytes for the frame."""
+    """Addresses of the input: words per row, column or group of them, tile; phases in bytes for the
+    frame.
+    """
     plan, stride = geometry.plan, conv.window.stride
     row = {
         "row_src": stride[0] * conv.row_words,

@@ -8,9 +8,9 @@ from here, so that there is one place where a stage's loops are defined::
         > input-channel tile                (one weight word: a *step*)
           > pixel of the tile           (column group: ``px`` pixels side by side)
 
-Column group ``g`` of a stage has columns ``g * px`` to ``(g + 1) * px - 1``. A group takes a cycle if
-any of its pixels is valid for the tap; the last one of a row may be incomplete. Tiles begin with a
-group.
+Column group ``g`` of a stage has columns ``g * px`` to ``(g + 1) * px - 1``. A group takes a cycle
+if any of its pixels is valid for the tap; the last one of a row may be incomplete. Tiles begin with
+a group.
 """
 
 from __future__ import annotations

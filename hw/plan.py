@@ -42,8 +42,7 @@ class Plan:
     mac_out : int
         Processing elements of the MAC array; it does ``lanes * mac_out`` products per cycle.
     tile_pixels : int
-        T: depth of the accumulators, per bank: sums of each processing element. The XNOR array keeps
-        ``p_px`` pixels at each depth.
+        T: depth of the accumulators, per bank. The XNOR array's hold ``p_px`` pixels at each depth.
     weight_word, mac_weight_word : int
         Bits per cycle from the weight memory into the XNOR and the MAC array.
     weights : str
