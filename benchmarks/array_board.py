@@ -19,10 +19,12 @@ TOP = "board"
 PORTS = ("i", "shift", "shift_data", "drain", "o")
 
 
-def binary(p_in: int, p_out: int, group: int, acc: int, depth: int, word: int) -> ArrayParams:
-    """An XNOR array; sums of ``acc`` bits, ``depth`` pixels, ``word`` bits of weights at a time."""
+def binary(
+    p_in: int, p_out: int, group: int, acc: int, depth: int, word: int, px: int = 1
+) -> ArrayParams:
+    """An XNOR array; ``depth`` sums of ``acc`` bits, ``word`` bits of weights at a time."""
     words = -(-p_in * p_out // word)
-    return ArrayParams(True, p_in, p_out, group, 1, 1, acc, depth, word, words, 8)
+    return ArrayParams(True, p_in, p_out, group, 1, 1, acc, depth, word, words, 8, px)
 
 
 def real(lanes: int, p_out: int, a_width: int, acc: int, depth: int, word: int) -> ArrayParams:
@@ -43,6 +45,19 @@ ARRAYS: dict[str, tuple[ArrayParams, ...]] = {
         real(2, 8, 9, 22, 32, 32),
     ),
 }  # fmt: skip
+
+
+PIXEL_ARRAYS: dict[str, tuple[ArrayParams, ...]] = {
+    "ecp5": (
+        binary(16, 16, 4, 9, 16, 32, 2), binary(64, 8, 4, 12, 32, 64, 2),
+        binary(32, 8, 4, 13, 16, 32, 4),
+    ),
+    "xc7": (
+        binary(16, 16, 4, 9, 32, 32, 2), binary(64, 8, 4, 12, 64, 64, 2),
+        binary(32, 8, 4, 13, 32, 32, 4),
+    ),
+}  # fmt: skip
+"""Arrays of several pixels, which are built in another way."""
 
 
 class Board(Elaboratable):
@@ -67,9 +82,9 @@ class Board(Elaboratable):
         return m
 
 
-def measure(family: str) -> dict[str, dict[str, int]]:
+def measure(family: str, arrays: tuple[ArrayParams, ...]) -> dict[str, dict[str, int]]:
     """Resources of each array, by its number."""
-    board = Board(ARRAYS[family])
+    board = Board(arrays)
     ports = list(board.ports.values())
     text = verilog.convert(board, name=TOP, ports=ports, emit_src=False, strip_internal_attrs=True)
     with tempfile.TemporaryDirectory() as work:

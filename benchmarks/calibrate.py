@@ -50,6 +50,10 @@ RIDGE = 1e-7
 """Keeps features that grow together together; per count of a component's largest size."""
 ALONE = 10_000
 """Size of the accelerator that an array alone is weighed as a part of."""
+BOARDS = {f"arrays {family}": (family, array_board.ARRAYS[family]) for family in FAMILIES} | {
+    f"pixel arrays {family}": (family, array_board.PIXEL_ARRAYS[family]) for family in FAMILIES
+}
+"""Results of arrays alone -> family, arrays."""
 Measured = dict[str, Any]
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -86,18 +90,13 @@ def measure(
     only: Annotated[str, typer.Option(help="only names that hold this")] = "",
 ) -> None:
     """Synthesize the points that are not measured yet, in the order of the list."""
-    for family in FAMILIES:
-        if _arrays(family) not in read_results() and only in _arrays(family):
-            _keep(_arrays(family), lambda f=family: {"components": array_board.measure(f)})
+    for name, (family, arrays) in BOARDS.items():
+        if name not in read_results() and only in name:
+            _keep(name, lambda f=family, a=arrays: {"components": array_board.measure(f, a)})
     known = [name for name, found in read_results().items() if found["components"]]
     open_ = [p for p in accelerators.POINTS if p.name not in known and only in p.name]
     for point in open_[:points]:
         _keep(point.name, lambda point=point: measure_point(point))
-
-
-def _arrays(family: str) -> str:
-    """Name of the result of a family's arrays alone."""
-    return f"arrays {family}"
 
 
 def _keep(name: str, run: Callable[[], Measured]) -> None:
@@ -154,12 +153,13 @@ def _fit_family(samples, family: str, resource: str) -> dict[str, dict[str, floa
         for component, mine in sizes.items():
             count = measured["components"].get(component, {}).get(resource, 0)
             rows.setdefault(shared_name(component), []).append((mine, count, whole))
-    arrays = read_results().get(_arrays(family), {"components": {}})["components"]
-    for index, counts in arrays.items():
-        array = array_board.ARRAYS[family][int(index)]
-        component = "binary array" if array.binary else "real array"
-        sizes = array_features(array, family)
-        rows.setdefault(component, []).append((sizes, counts.get(resource, 0), ALONE))
+    for name, (other, arrays) in BOARDS.items():
+        measured = read_results().get(name, {"components": {}})["components"]
+        for index, counts in measured.items() if other == family else ():
+            array = arrays[int(index)]
+            component = "binary array" if array.binary else "real array"
+            sizes = array_features(array, family)
+            rows.setdefault(component, []).append((sizes, counts.get(resource, 0), ALONE))
     used = USED[resource]
     return {name: _fit_component(found, used[name]) for name, found in sorted(rows.items())}
 

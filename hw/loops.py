@@ -42,7 +42,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Step:
-    """One weight word: how many pixels of the tile, or groups, it serves, and its place in the tile.
+    """One weight word: how many pixels (or groups) of the tile it serves, and its place there.
 
     ``first_of_tile`` and ``last_of_tile`` delimit the tile; ``lookups`` counts the table look-ups
     (tap rows and columns, empty ones too) that precede it; ``new_tap`` marks a tap's first word.
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """The steps of a tap in a tile: the pixels (or groups of pixels) of each, the tap's place in the
+    """The steps of a tap in a tile: the pixels (or groups) of each, the tap's place in the
     kernel, and the table look-ups before the first of them.
     """
 

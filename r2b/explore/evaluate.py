@@ -40,7 +40,7 @@ Row = dict[str, Any]
 FITS, TOO_LARGE, FAILED = "fits", "too large", "failed"
 RESOURCES = tuple(SHARES)
 POINT_COLUMNS = (
-    "p_in", "p_out", "weights", "bus", "lanes", "mac_out", "tile_pixels", "gate_macs",
+    "p_in", "p_out", "weights", "bus", "p_px", "lanes", "mac_out", "tile_pixels", "gate_macs",
 )  # fmt: skip
 COLUMNS = (
     "device", "clock_mhz", "point", *POINT_COLUMNS, "status", "reason", *RESOURCES, "share",
@@ -184,15 +184,16 @@ def arrays_of(program: Program, point: Point) -> list[ArrayParams]:
     bits = extent_of(program).weight_bits
     real_bits = max(PIXEL_BITS, program.act_bits)
     shapes = {
-        True: (point.p_in, point.p_out, 1, 1),
-        False: (point.lanes, point.mac_out, real_bits, bits),
+        True: (point.p_in, point.p_out, 1, 1, point.p_px),
+        False: (point.lanes, point.mac_out, real_bits, bits, 1),
     }
     return [
         ArrayParams(
             binary, lanes_in, lanes_out, point.lanes, a_width, w_width, widths[binary],
             point.tile_pixels, point.bus, ceil_div(lanes_in * lanes_out * w_width, point.bus), HOP,
+            px,
         )
-        for binary, (lanes_in, lanes_out, a_width, w_width) in shapes.items()
+        for binary, (lanes_in, lanes_out, a_width, w_width, px) in shapes.items()
         if binary in widths
     ]  # fmt: skip
 
@@ -303,8 +304,8 @@ def binding(frame: FrameCycles, stages: Sequence[StageCost]) -> str:
 def plan_of(program: Program, row: Row) -> Plan:
     """The Plan of a row."""
     point = Point(
-        row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["lanes"],
-        row["mac_out"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
+        row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["p_px"],
+        row["lanes"], row["mac_out"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
     )  # fmt: skip
     return replace(
         point.plan(program, row["device"], row["clock_mhz"]), clock_mhz=float(row["clock_mhz"])

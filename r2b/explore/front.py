@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from r2b.explore.evaluate import FITS, TOO_LARGE, Row
+from r2b.explore.space import array_name
 from r2b.ir.errors import PlanError
 
 BEST = ("fps", "LUT", "RAM18", "DSP", "bandwidth")
@@ -124,7 +125,7 @@ def describe(row: Row) -> str:
     """A row's Plan in short."""
     macs = row["lanes"] * row["mac_out"]
     return (
-        f"{row['p_in']}x{row['p_out']} XNOR, {macs} MACs, {row['lanes']} lanes, T "
+        f"{array_name(row)} XNOR, {macs} MACs, {row['lanes']} lanes, T "
         f"{row['tile_pixels']}, weights {row['weights']} {row['bus']} bits, gate MACs "
         f"{row['gate_macs']}"
     )

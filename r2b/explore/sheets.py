@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from r2b.backends.cost.resources import CALIBRATED
 from r2b.explore.evaluate import FAILED, FITS, TOO_LARGE, Row
+from r2b.explore.space import array_name
 from r2b.hw.devices import DEVICES
 from r2b.sheets import Cell, Sheet
 
@@ -38,7 +39,7 @@ def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int
 
 def _cells(row: Row, chosen: bool) -> tuple[Cell, ...]:
     return (
-        f"{'* ' if chosen else ''}{row['p_in']}x{row['p_out']}",
+        f"{'* ' if chosen else ''}{array_name(row)}",
         row["lanes"] * row["mac_out"], row["lanes"],
         row["tile_pixels"], f"{row['weights']} {row['bus']}",
         f"{row['fps']:,.1f}", row["LUT"], row["RAM18"], row["DSP"],
@@ -69,7 +70,7 @@ def synthesis_sheet(result: Result, device: str) -> Sheet:
         rate = found["fmax"] * 1e6 / row["interval"] if found.get("fmax") else None
         rows.append(
             (
-                f"{row['p_in']}x{row['p_out']}", row["lanes"] * row["mac_out"], *pairs,
+                array_name(row), row["lanes"] * row["mac_out"], *pairs,
                 found.get("fmax"), rate, found.get("error") or found.get("note") or "",
             )
         )  # fmt: skip

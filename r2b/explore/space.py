@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from r2b.backends.fpga.planner import make_plan
 from r2b.hw.loops import ceil_div
 from r2b.hw.memo import remember
-from r2b.hw.passes import passes_of, runs_of
-from r2b.hw.plan import WEIGHT_SOURCES, Plan
+from r2b.hw.passes import Pass, passes_of, runs_of
+from r2b.hw.plan import PIXELS, WEIGHT_SOURCES, Plan
 from r2b.ir.errors import PlanError
 from r2b.ir.program import BinaryConv, Program
 
@@ -46,6 +47,7 @@ AXES = {
         Axis("p_out", (8, 16, 32, 64, 128, 256), "XNOR array: processing elements"),
         Axis("weights", WEIGHT_SOURCES, "weights from memory on chip, or from a stream"),
         Axis("bus", (64, 128, 256), "bits of weights per cycle into an array"),
+        Axis("p_px", PIXELS, "XNOR array: pixels at a time, with the same weights"),
         Axis("lanes", (1, 2, 4, 8, 16), "epilogue lanes"),
         Axis("mac_tiles", (1, 2, 4, 8), "elements of the MAC array per epilogue lane"),
         Axis("tile_pixels", (16, 32, 64, 128), "pixels whose sums the accumulators hold"),
@@ -67,7 +69,7 @@ class Point:
         Its number in the product of all axes.
     p_in, p_out : int
     weights : str
-    bus, lanes, mac_tiles, tile_pixels, gate_macs : int
+    bus, p_px, lanes, mac_tiles, tile_pixels, gate_macs : int
     """
 
     index: int
@@ -75,6 +77,7 @@ class Point:
     p_out: int
     weights: str
     bus: int
+    p_px: int
     lanes: int
     mac_tiles: int
     tile_pixels: int
@@ -89,7 +92,7 @@ class Point:
     def name(self) -> str:
         """Every parameter, in short."""
         return (
-            f"{self.p_in}x{self.p_out} {self.weights} bus {self.bus}, lanes {self.lanes}, "
+            f"{array_name(vars(self))} {self.weights} bus {self.bus}, lanes {self.lanes}, "
             f"MACs {self.lanes * self.mac_out}, T {self.tile_pixels}, gate MACs {self.gate_macs}"
         )
 
@@ -102,10 +105,16 @@ class Point:
             The point is illegal.
         """
         return make_plan(
-            program, device, clock_mhz, (self.p_in, self.p_out), lanes=self.lanes,
+            program, device, clock_mhz, (self.p_in, self.p_out, self.p_px), lanes=self.lanes,
             mac_out=self.mac_out, tile_pixels=self.tile_pixels, weights=self.weights,
             weight_word=self.bus, mac_weight_word=self.bus, gate_macs=self.gate_macs,
         )  # fmt: skip
+
+
+def array_name(row: Mapping[str, Any]) -> str:
+    """The array of a point or of a row: ``64x64``, or ``64x64x2`` for two pixels at a time."""
+    pixels = f"x{row['p_px']}" if row["p_px"] > 1 else ""
+    return f"{row['p_in']}x{row['p_out']}{pixels}"
 
 
 def points(axes: Axes) -> Iterator[Point]:
@@ -143,6 +152,8 @@ def _value(name: str, text: str) -> Value:
         if text not in WEIGHT_SOURCES:
             raise PlanError(f"--axis weights takes {' or '.join(WEIGHT_SOURCES)}, not {text!r}")
         return text
+    if name == "p_px" and text not in map(str, PIXELS):
+        raise PlanError(f"--axis p_px takes some of {', '.join(map(str, PIXELS))}, not {text!r}")
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise PlanError(f"--axis {name} takes positive integers with commas, not {text!r}")
     return int(text)
@@ -158,12 +169,15 @@ class Extent:
     Parameters
     ----------
     binary_in, binary_out, real_out : int
+    binary_cols : int
+        Most columns of a binary stage's result.
     weight_bits : int
         Of a real weight.
     """
 
     binary_in: int
     binary_out: int
+    binary_cols: int
     real_out: int
     weight_bits: int
 
@@ -185,9 +199,15 @@ def _extent_of(program: Program) -> Extent:
     return Extent(
         max((part.source_shape[0] for part in binary), default=1),
         max((len(part.conv.weight) for part in binary), default=1),
+        max((_cols(part) for part in binary), default=1),
         max((len(conv.weight) for conv in real), default=1),
         max((conv.weight_bits for conv in real), default=8),
     )
+
+
+def _cols(part: Pass) -> int:
+    """Columns of a pass's sums."""
+    return part.conv.window.output_size(*part.source_shape[1:])[1]
 
 
 def indivisible(point: Point) -> str | None:
@@ -206,6 +226,7 @@ def unfit(point: Point, extent: Extent, axes: Axes) -> str | None:
     cases = (
         ("p_in", extent.binary_in, "a smaller p_in holds the channels of every binary stage"),
         ("p_out", extent.binary_out, "a smaller p_out holds the channels of every binary stage"),
+        ("p_px", extent.binary_cols, "a smaller p_px holds the columns of every binary stage"),
         ("mac_tiles", ceil_div(extent.real_out, point.lanes),
          "fewer mac_tiles hold the channels of every real stage"),
         ("bus", load, "a narrower bus loads every array in one cycle"),

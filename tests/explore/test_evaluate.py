@@ -98,7 +98,7 @@ def test_no_plan_needs_less_than_the_lower_bound(name, family):
 
 def test_a_lower_bound_saves_the_estimate(program):
     """Thousands of multipliers on a device that has 28: nothing else is looked at."""
-    point = Point(0, 16, 16, "stream", 64, 8, 2, 16, 4)
+    point = Point(0, 16, 16, "stream", 64, 2, 8, 2, 16, 4)
     (row,) = evaluate(program, [point], goals("ecp5-25f")).rows
     assert (row["status"], row["LUT"], row["fps"]) == (TOO_LARGE, None, None)
     assert row["reason"] == "at least 128 DSP of 28"
@@ -127,7 +127,7 @@ def test_a_point_that_fails_is_a_row(program, monkeypatch):
 def test_illegal_points_are_counted_by_reason():
     """A line buffer, a memory or a pass that the generator does not build is no crash."""
     program = FAMILIES["dense"](1)
-    chosen = [Point(k, 8, 8, "chip", 64, lanes, 1, 16, 4) for k, lanes in enumerate((4, 8, 8))]
+    chosen = [Point(k, 8, 8, "chip", 64, 1, lanes, 1, 16, 4) for k, lanes in enumerate((4, 8, 8))]
     found = evaluate(program, chosen, goals("ecp5-85f"))
     assert sum(found.excluded.values()) == len(chosen) - len(found.rows)
 

@@ -16,7 +16,12 @@ from tests.hw.programs import random_frames
 
 CHIP = {"parallelism": (8, 8), "tile_pixels": 16}
 STREAMED = {"parallelism": (8, 4), "weights": "stream", "tile_pixels": 9}
-RUNS = [(name, index + 1, CHIP if index % 2 else STREAMED) for index, name in enumerate(FAMILIES)]
+PIXELS = {"parallelism": (8, 4, 4), "weights": "stream", "tile_pixels": 3}
+OTHERS = {"padded": {"parallelism": (8, 8, 2), "tile_pixels": 5}, "kernels": PIXELS}
+RUNS = [
+    (name, index + 1, OTHERS.get(name, CHIP if index % 2 else STREAMED))
+    for index, name in enumerate(FAMILIES)
+]
 FRAMES = 4
 
 
