@@ -13,16 +13,19 @@ from amaranth.hdl import Elaboratable, Module, Signal, Value
 
 from r2b.backends.fpga.emit import ASSERTION, GUARD
 from r2b.explore.yosys import NETLIST, synthesize
-from r2b.hw.array import ArrayParams, ContractionArray
+from r2b.hw.array import ArrayParams
+from r2b.hw.pixels import make_array
 
 TOP = "board"
 PORTS = ("i", "shift", "shift_data", "drain", "o")
 
 
-def binary(p_in: int, p_out: int, group: int, acc: int, depth: int, word: int) -> ArrayParams:
-    """An XNOR array; sums of ``acc`` bits, ``depth`` pixels, ``word`` bits of weights at a time."""
+def binary(
+    p_in: int, p_out: int, group: int, acc: int, depth: int, word: int, px: int = 1
+) -> ArrayParams:
+    """An XNOR array; ``depth`` sums of ``acc`` bits, ``word`` bits of weights at a time."""
     words = -(-p_in * p_out // word)
-    return ArrayParams(True, p_in, p_out, group, 1, 1, acc, depth, word, words, 8)
+    return ArrayParams(True, p_in, p_out, group, 1, 1, acc, depth, word, words, 8, px)
 
 
 def real(lanes: int, p_out: int, a_width: int, acc: int, depth: int, word: int) -> ArrayParams:
@@ -58,11 +61,24 @@ OTHERS: dict[str, tuple[ArrayParams, ...]] = {
 """MAC arrays with two products per DSP block, and with none."""
 
 
+PIXEL_ARRAYS: dict[str, tuple[ArrayParams, ...]] = {
+    "ecp5": (
+        binary(16, 16, 4, 9, 16, 32, 2), binary(64, 8, 4, 12, 32, 64, 2),
+        binary(32, 8, 4, 13, 16, 32, 4),
+    ),
+    "xc7": (
+        binary(16, 16, 4, 9, 32, 32, 2), binary(64, 8, 4, 12, 64, 64, 2),
+        binary(32, 8, 4, 13, 32, 32, 4),
+    ),
+}  # fmt: skip
+"""Arrays of several pixels, which are built in another way."""
+
+
 class Board(Elaboratable):
     """Arrays whose ports are the board's."""
 
     def __init__(self, arrays: tuple[ArrayParams, ...]) -> None:
-        self.arrays = [ContractionArray(params) for params in arrays]
+        self.arrays = [make_array(params) for params in arrays]
         self.ports = {
             (index, name): Signal(Value.cast(getattr(array, name)).shape(), name=f"{name}_{index}")
             for index, array in enumerate(self.arrays)

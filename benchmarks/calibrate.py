@@ -52,6 +52,10 @@ RIDGE = 1e-7
 """Keeps features that grow together together; per count of a component's largest size."""
 ALONE = 10_000
 """Size of the accelerator that an array alone is weighed as a part of."""
+BOARDS = {f"arrays {family}": (family, array_board.ARRAYS[family]) for family in FAMILIES} | {
+    f"pixel arrays {family}": (family, array_board.PIXEL_ARRAYS[family]) for family in FAMILIES
+}
+"""Results of arrays alone -> family, arrays."""
 Measured = dict[str, Any]
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -102,6 +106,7 @@ def _boards(family: str) -> dict[str, tuple[ArrayParams, ...]]:
     """Name of the result -> a family's arrays alone; last those with other products."""
     return {
         f"arrays {family}": array_board.ARRAYS[family],
+        f"pixel arrays {family}": array_board.PIXEL_ARRAYS[family],
         f"other arrays {family}": array_board.OTHERS[family],
     }
 
@@ -168,10 +173,11 @@ def _fit_family(samples, family: str, resource: str) -> dict[str, dict[str, floa
         for component, mine in sizes.items():
             count = measured["components"].get(component, {}).get(resource, 0)
             rows.setdefault(shared_name(component), []).append((mine, count, whole))
-    usual, others = _boards(family)
-    for array, count in _measured_arrays(family, usual, resource):
-        component = "binary array" if array.binary else "real array"
-        rows.setdefault(component, []).append((array_features(array, family), count, ALONE))
+    *usual, others = _boards(family)
+    for board in usual:
+        for array, count in _measured_arrays(family, board, resource):
+            component = "binary array" if array.binary else "real array"
+            rows.setdefault(component, []).append((array_features(array, family), count, ALONE))
     used = USED[resource]
     found = {name: _fit_component(mine, used[name]) for name, mine in sorted(rows.items())}
     known, rest = found["real array"], []

@@ -17,6 +17,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw import compressor
 from r2b.hw.multipliers import LutDot, PackedDot
 from r2b.hw.packing import pairs
 from r2b.hw.popcount import BipolarDot, IntegerDot
@@ -50,6 +51,8 @@ class ArrayParams:
         Two elements share each DSP block.
     luts : int
         Elements without DSP blocks, the first ones.
+    px : int
+        Pixels per sample (:mod:`r2b.hw.pixels`); 1 unless binary.
     """
 
     binary: bool
@@ -65,6 +68,7 @@ class ArrayParams:
     hop: int
     packed: bool = False
     luts: int = 0
+    px: int = 1
 
     @property
     def hops(self) -> int:
@@ -93,9 +97,23 @@ class ArrayParams:
 
         Elements without DSP blocks take longer, and are the first that the operands reach.
         """
-        dot = BipolarDot.latency_of if self.binary else IntegerDot.latency_of
+        if self.px > 1:
+            return self.hops + self.dot_latency + 1
         late = self.lut_hops + LutDot.delay_of(self.w_width) if self.luts else 0
-        return max(self.hops, late) - 1 + self.HOP_LATENCY + dot(self.lanes_in) + 1
+        return max(self.hops, late) - 1 + self.HOP_LATENCY + self.dot_latency + 1
+
+    @property
+    def dot_latency(self) -> int:
+        """Cycles from operands and weights to their product, where DSP blocks make it."""
+        if self.px > 1:
+            return compressor.latency_of(self.lanes_in)
+        dot = BipolarDot.latency_of if self.binary else IntegerDot.latency_of
+        return dot(self.lanes_in)
+
+    @property
+    def load_ahead(self) -> int:
+        """Cycles by which ``load`` is ahead of the sample that it belongs to."""
+        return int(self.px > 1)
 
     @property
     def pairs(self) -> tuple[int, ...]:
@@ -107,24 +125,29 @@ class ArrayParams:
 
 
 def sample_layout(p: ArrayParams) -> data.StructLayout:
-    """One pixel's operands and where its sum goes."""
+    """One pixel's operands and where its sum goes.
+
+    With several pixels per sample, ``valid`` and ``first`` have a bit for each, and ``data`` holds
+    their operands, the first pixel's lowest.
+    """
     return data.StructLayout(
         {
-            "valid": 1,
+            "valid": p.px,
             "load": 1,  # first pixel of a step: take the shadow weights
-            "first": 1,  # first contribution to this sum
+            "first": p.px,  # first contribution to this sum
             "bank": 1,
             "index": range(p.depth),
             "count": range(p.lanes_in + 1),
-            "data": p.lanes_in * p.a_width,
+            "data": p.px * p.lanes_in * p.a_width,
         }
     )
 
 
 def drain_layout(p: ArrayParams) -> data.StructLayout:
-    """Which sums to read: bank, pixel of the tile, group of elements."""
+    """Which sums to read: bank, pixel (or group of pixels and which of them), group of elements."""
     return data.StructLayout(
-        {"bank": 1, "index": range(p.depth), "group": range(max(2, p.lanes_out // p.group))}
+        ({"px": range(p.px)} if p.px > 1 else {})
+        | {"bank": 1, "index": range(p.depth), "group": range(max(2, p.lanes_out // p.group))}
     )
 
 

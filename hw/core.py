@@ -263,6 +263,7 @@ class Core(wiring.Component):
         for engine in engines.values():
             for name, field in engine.request_layout:
                 widths[name] = max(widths.get(name, 0), field.width)
+        widths.pop("px", None)
         return data.StructLayout({n: unsigned(w) for n, w in widths.items()})
 
     def _feature_memory(self, m: Module, d, engines, lanes, sink, line, signs) -> None:
@@ -317,59 +318,73 @@ class Core(wiring.Component):
         return [lanes.multiply_data.eq(_read_twice(m, memory, lanes.multiply_addr, "multiply"))]
 
     def _sign_memory(self, m: Module, d, engines, sink):
-        """One word of P_in bits per read; written ``lanes`` bits at a time. Gives the bits that the
-        real engine asked for, or None.
+        """One word of P_in bits per read and pixel of a group, from a copy for each; written
+        ``lanes`` bits at a time. Gives the bits that the real engine asked for, or None.
         """
         p, binary, real = self.params, engines.get(True), engines[False]
         from_signs = any(conv.part.signs for conv in p.geometry.convs)
         if binary is None and not from_signs:
             return None
+        banks = p.sinks.sign_banks
+        shift = exact_log2(banks) if from_signs else 0
+        address = real.pixel.src >> shift
+        px = 1 if binary is None else binary.params.array.px
+        if binary is not None:
+            first = binary.pixel.src if px == 1 else binary.pixel.px_src[0]
+            address = Mux(d.binary, first, address) if from_signs else first
+        word = registered_read(m, self._signs(m, "signs", sink), address, "sign_word")
+        words = [word]
+        for j in range(1, px):
+            copy = self._signs(m, f"signs_{j}", sink)
+            words.append(registered_read(m, copy, binary.pixel.px_src[j], f"sign_word_{j}"))
+        if binary is not None:
+            self._binary_operand(m, d, binary, words)
+        return self._real_bits(m, d, real, word, shift) if from_signs else None
+
+    def _signs(self, m: Module, name: str, sink) -> Memory:
+        """A copy of the sign memory."""
+        p = self.params
         lanes, banks = p.sinks.lanes, p.sinks.sign_banks
         memory = Memory(shape=unsigned(lanes * banks), depth=p.sm_words, init=[])
-        m.submodules.signs = memory
+        m.submodules[name] = memory
         write = memory.write_port(granularity=lanes)
         m.d.comb += [
             write.en.eq(sink.sm_en),
             write.addr.eq(sink.sm_addr),
             write.data.eq(sink.sm_data.replicate(banks)),
         ]
-        shift = exact_log2(banks) if from_signs else 0
-        address = real.pixel.src >> shift
-        if binary is not None:
-            address = Mux(d.binary, binary.pixel.src, address) if from_signs else binary.pixel.src
-        word = registered_read(m, memory, address, "sign_word")
-        if binary is not None:
-            self._binary_operand(m, d, binary, word)
-        return self._real_bits(m, d, real, word, shift) if from_signs else None
+        return memory
 
-    def _binary_operand(self, m: Module, d, engine, word) -> None:
-        """Bits of lanes in use, or the fill outside the image."""
-        width = len(word)
+    def _binary_operand(self, m: Module, d, engine, words) -> None:
+        """Bits of lanes in use, or the fill outside the image; of every pixel of a group."""
+        width = len(words[0])
         count = Signal.like(engine.pixel.count)
-        masked = Signal(width, reset_less=True)
+        masked = Signal(width * len(words), reset_less=True)
         mask = Signal(width)
         if self.params.geometry.filled:
-            word = self._filled(m, d, engine, word)
+            words = self._filled(m, d, engine, words)
         m.d.comb += [mask[i].eq(i < count) for i in range(width)]
-        m.d.sync += [count.eq(engine.pixel.count), masked.eq(word & mask)]
+        m.d.sync += count.eq(engine.pixel.count)
+        for j, word in enumerate(words):
+            m.d.sync += masked[j * width : (j + 1) * width].eq(word & mask)
         m.d.comb += engine.operand.eq(masked)
 
     def _real_bits(self, m: Module, d, engine, word, shift: int):
         """The ``lanes`` bits that a real convolution reads, two cycles after it asks."""
         lanes = self.params.sinks.lanes
         if self.params.geometry.filled:
-            word = self._filled(m, d, engine, word)
+            (word,) = self._filled(m, d, engine, [word])
         bits = Signal(lanes, name="sign_bits", reset_less=True)
         bank = Signal(max(1, shift), name="sign_bank")
         m.d.sync += bank.eq(engine.pixel.src[:shift])
         m.d.sync += bits.eq(word.word_select(bank, lanes))
         return bits
 
-    def _filled(self, m: Module, d, engine, word):
-        """The word, or the fill where the pixel is outside the image."""
-        outside = Signal(name="outside")
+    def _filled(self, m: Module, d, engine, words) -> list:
+        """The words, or the fill where the pixel is outside the image."""
+        outside = Signal(len(words), name="outside")
         m.d.sync += outside.eq(engine.pixel.outside)
-        return Mux(outside, d.fill.replicate(len(word)), word)
+        return [Mux(outside[j], d.fill.replicate(len(word)), word) for j, word in enumerate(words)]
 
     def _trace(self, m: Module, go, sequencer, sink) -> None:
         m.d.comb += [

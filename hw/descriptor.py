@@ -119,7 +119,9 @@ def _loops(conv: ConvGeometry) -> dict[str, int]:
 
 
 def _source(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
-    """Addresses of the input: words per row, column, tile; phases in bytes for the frame."""
+    """Addresses of the input: words per row, column or group of them, tile; phases in bytes for the
+    frame.
+    """
     plan, stride = geometry.plan, conv.window.stride
     row = {
         "row_src": stride[0] * conv.row_words,
@@ -132,7 +134,7 @@ def _source(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
     }
     per_col = conv.channels_in if conv.from_frame else conv.words * plan.lanes
     start = -conv.window.padding[1] * conv.channels_in if conv.from_frame else 0
-    columns = {"start": start, "col": stride[1] * per_col,
+    columns = {"start": start, "col": conv.px * stride[1] * per_col,
                "seg": conv.tile_cols * stride[1] * per_col}  # fmt: skip
     for name, values in columns.items():
         words, phase = divmod(values, plan.lanes)
@@ -168,7 +170,7 @@ def _positions(conv: ConvGeometry) -> dict[str, int]:
         "fill": conv.fill > 0,
         "in_cols": conv.cols_in,
         "row_step": stride[0],
-        "col_step": stride[1],
+        "col_step": conv.px * stride[1],
         "band_step": conv.tile_rows * stride[0],
         "seg_step": conv.tile_cols * stride[1],
     }

@@ -9,11 +9,17 @@ from amaranth.lib.wiring import In, Out
 from r2b.hw.walker import TileWalker
 
 
-def request_layout(descriptor: data.StructLayout, address_width: int, depth: int, groups: int):
-    """One word of sums: where it stands in the accumulators, and where its result belongs."""
+def request_layout(
+    descriptor: data.StructLayout, address_width: int, depth: int, groups: int, px: int = 1
+):
+    """One word of sums: where it stands in the accumulators, and where its result belongs.
+
+    ``px``, only if there are several: which pixel of the column group ``index``.
+    """
     field = dict(descriptor.members)
     return data.StructLayout(
-        {
+        ({"px": range(px)} if px > 1 else {})
+        | {
             "valid": 1,
             "bank": 1,
             "index": range(depth),
@@ -42,6 +48,8 @@ class Drain(wiring.Component):
         Groups: words per pixel of a full output-channel tile.
     sign_banks : int
         Groups per word of the sign memory.
+    px : int
+        Pixels per column group of the accumulators.
     flush : int
         Cycles from a request until its result is in every memory.
 
@@ -61,8 +69,8 @@ class Drain(wiring.Component):
     """
 
     def __init__(self, descriptor, lanes: int, address_width: int, depth: int, groups: int,
-                 sign_banks: int, flush: int) -> None:  # fmt: skip
-        self.address_width, self.groups = address_width, groups
+                 sign_banks: int, flush: int, px: int = 1) -> None:  # fmt: skip
+        self.address_width, self.groups, self.px = address_width, groups, px
         self.sign_banks, self.flush = sign_banks, flush
         self.walker = TileWalker(descriptor, lanes, address_width)
         super().__init__(
@@ -72,7 +80,7 @@ class Drain(wiring.Component):
                 "full": In(2),
                 "hold": In(1),
                 "free": Out(2),
-                "o": Out(request_layout(descriptor, address_width, depth, groups)),
+                "o": Out(request_layout(descriptor, address_width, depth, groups, px)),
                 "done": Out(1),
             }
         )
@@ -84,14 +92,17 @@ class Drain(wiring.Component):
         m.submodules.walker = walker
         bank, flushed = Signal(), Signal(range(self.flush + 1))
         base = self._channel_base()
+        beside = ("px",) if self.px > 1 else ()
         position = Signal(data.StructLayout({n: o.shape()[n].shape for n in (
-            "index", "group", "fm", "sm", "sm_bank", "row", "col")}))  # fmt: skip
+            *beside, "index", "group", "fm", "sm", "sm_bank", "row", "col")}))  # fmt: skip
         word = Signal.like(o.sm)
         final_group = Signal.like(position.group)  # ready when the walker's extent is
         m.d.sync += final_group.eq(
             Mux(walker.o.ko == d.last_ko, d.last_groups - 1, d.ko_groups - 1)
         )
-        m.d.comb += [o[n].eq(position[n]) for n in ("index", "group", "row", "col", "sm_bank")]
+        m.d.comb += [
+            o[n].eq(position[n]) for n in (*beside, "index", "group", "row", "col", "sm_bank")
+        ]
         m.d.comb += [
             walker.d.eq(d),
             o.bank.eq(bank),
@@ -191,3 +202,12 @@ class Drain(wiring.Component):
             ]
             with m.If(position.col == walker.o.end_col):
                 m.d.sync += [position.col.eq(walker.o.col), position.row.eq(position.row + 1)]
+            if self.px > 1:
+                self._next_pixel(m, position)
+
+    def _next_pixel(self, m: Module, position) -> None:
+        """Next pixel of its group, else the next group; a row's last group may be incomplete."""
+        m.d.sync += [position.index.eq(position.index), position.px.eq(position.px + 1)]
+        last_col = position.col == self.walker.o.end_col
+        with m.If(last_col | (position.px == self.px - 1)):
+            m.d.sync += [position.index.eq(position.index + 1), position.px.eq(0)]

@@ -9,10 +9,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from r2b.hw import pool, sinks, weights
-from r2b.hw.array import ArrayParams, ContractionArray, sample_layout
+from r2b.hw.array import ArrayParams, sample_layout
 from r2b.hw.descriptor import Table
 from r2b.hw.drain import Drain, request_layout
 from r2b.hw.issue import Issuer, pixel_layout
+from r2b.hw.pixels import make_array
 from r2b.hw.steps import StepGenerator
 
 SOURCE_LATENCY = {True: 2, False: 3}
@@ -62,7 +63,9 @@ class EngineParams:
     def pixel_layout(self) -> data.StructLayout:
         """What is asked of the source memory."""
         a = self.array
-        return pixel_layout(self.descriptor, self.lanes, self.address_width, a.depth, a.lanes_in)
+        return pixel_layout(
+            self.descriptor, self.lanes, self.address_width, a.depth, a.lanes_in, a.px
+        )
 
     @property
     def source_latency(self) -> int:
@@ -72,7 +75,7 @@ class EngineParams:
     @property
     def turnaround(self) -> int:
         """Cycles after a hand-over for which the shadow weights must not change."""
-        return max(1, self.source_latency + self.array.shadow_hops - 2)
+        return max(1, self.source_latency + self.array.shadow_hops - 2 - self.array.load_ahead)
 
     @property
     def settle(self) -> int:
@@ -143,7 +146,7 @@ class Engine(wiring.Component):
         self.params = p = params
         a = p.array
         groups = a.lanes_out // p.lanes
-        self.request_layout = request_layout(p.descriptor, p.address_width, a.depth, groups)
+        self.request_layout = request_layout(p.descriptor, p.address_width, a.depth, groups, a.px)
         self.pixel_layout = p.pixel_layout
         super().__init__(
             ({"reading": In(1)} if p.shared else {})
@@ -156,7 +159,7 @@ class Engine(wiring.Component):
                 "starved": Out(1),
                 "unfed": Out(1),
                 "pixel": Out(self.pixel_layout),
-                "operand": In(a.lanes_in * a.a_width),
+                "operand": In(a.px * a.lanes_in * a.a_width),
                 "free": Out(signed(p.address_width)),
                 "release": Out(1),
                 "finish": Out(1),
@@ -176,7 +179,7 @@ class Engine(wiring.Component):
         p, a = self.params, self.params.array
         control = EngineControl(p, self.request_layout)
         m.submodules.control = EnableInserter(self.enable)(control)
-        m.submodules.array = array = ContractionArray(a)
+        m.submodules.array = array = make_array(a)
         m.submodules.rows = rows = RowsMissing(p.address_width)
         m.d.comb += [
             *(getattr(control, n).eq(getattr(self, n)) for n in ("d", "start", "hold")),
@@ -199,6 +202,8 @@ class Engine(wiring.Component):
         ]
         if p.shared:
             m.d.comb += control.reading.eq(self.reading)
+        if a.px > 1:
+            m.d.comb += array.drain.px.eq(control.request.px)
         self._weights(m, control, array)
         self._samples(m, array)
         return m
@@ -212,11 +217,15 @@ class Engine(wiring.Component):
             stage = Signal(layout, name=f"sample_{age + 1}")
             m.d.sync += [stage[n].eq(stages[-1][n]) for n in names]
             if age == 0:
-                m.d.sync += stage.valid.eq(self.pixel.valid & self.enable)
+                m.d.sync += stage.valid.eq(
+                    self.pixel.valid & self.enable.replicate(len(stage.valid))
+                )
                 m.d.sync += stage.load.eq(self.pixel.load & self.enable)
             stages.append(stage)
         m.d.comb += [array.i[n].eq(stages[-1][n]) for n in names]
         m.d.comb += array.i.data.eq(self.operand)
+        if self.params.array.load_ahead:
+            m.d.comb += array.i.load.eq(stages[-1 - self.params.array.load_ahead].load)
 
     def _weights(self, m: Module, control, array) -> None:
         p = self.params
@@ -249,12 +258,12 @@ class EngineControl(wiring.Component):
         self.params = p = params
         a = p.array
         self.generator = StepGenerator(
-            p.descriptor, p.taps, p.lanes, p.address_width, a.depth, p.shared
+            p.descriptor, p.taps, p.lanes, p.address_width, a.depth, p.shared, a.px
         )
         self.issuer = Issuer(p.descriptor, a.lanes_in, p.lanes, p.address_width, a.depth,
-                             a.load_words, p.turnaround)  # fmt: skip
+                             a.load_words, p.turnaround, a.px)  # fmt: skip
         self.drain = Drain(p.descriptor, p.lanes, p.address_width, a.depth, a.lanes_out // p.lanes,
-                           p.sign_banks, p.flush)  # fmt: skip
+                           p.sign_banks, p.flush, a.px)  # fmt: skip
         super().__init__(
             ({"reading": In(1)} if p.shared else {})
             | {

@@ -6,7 +6,11 @@ from here, so that there is one place where a stage's loops are defined::
     output-channel tile > pixel tile        (or pixel tile > output-channel tile)
       > tap row > tap column                (taps outside the image are not executed)
         > input-channel tile                (one weight word: a *step*)
-          > pixel of the tile
+          > pixel of the tile           (column group: ``px`` pixels side by side)
+
+Column group ``g`` of a stage has columns ``g * px`` to ``(g + 1) * px - 1``. A group takes a cycle
+if any of its pixels is valid for the tap; the last one of a row may be incomplete. Tiles begin with
+a group.
 """
 
 from __future__ import annotations
@@ -62,6 +66,7 @@ class ConvGeometry:
         self.from_frame = isinstance(self.conv, RealConv) and self.conv.source == FRAME
         self.lanes_in = plan.p_in if self.binary else plan.lanes
         self.lanes_out = plan.p_out if self.binary else plan.mac_out
+        self.px = plan.p_px if self.binary else 1
         self.channels_out = self.conv.weight.shape[0]
         window = self.conv.window
         rows_mid, cols_mid = self.rows_in, self.cols_in
@@ -237,12 +242,12 @@ class ConvGeometry:
     @cached_property
     def tile_rows(self) -> int:
         """Rows of a full tile."""
-        return max(1, min(self.rows, self.plan.tile_pixels // self.cols))
+        return max(1, min(self.rows, self.plan.tile_pixels // ceil_div(self.cols, self.px)))
 
     @cached_property
     def tile_cols(self) -> int:
         """Columns of a full tile."""
-        return min(self.cols, self.plan.tile_pixels)
+        return min(self.cols, self.plan.tile_pixels * self.px)
 
     @cached_property
     def line_words_needed(self) -> int:
@@ -293,7 +298,7 @@ class ConvGeometry:
         if self.buffered and ko:
             return (Run(tile.pixels, 0, SUMS_LOOKUPS),)
         rows = tuple(overlap(tap, tile.row, tile.rows) for tap in self.row_taps)
-        cols = tuple(overlap(tap, tile.col, tile.cols) for tap in self.col_taps)
+        cols = tuple(overlap(tap, tile.col, tile.cols, self.px) for tap in self.col_taps)
         found = self._runs.get((rows, cols))
         if found is None:
             found = self._runs[rows, cols] = tuple(self._taps_inside(rows, cols))
@@ -320,7 +325,7 @@ class ConvGeometry:
     @cached_property
     def num_steps(self) -> int:
         """Steps of the pass."""
-        key = (self.lanes_in, self.lanes_out, self.plan.tile_pixels, self.buffered)
+        key = (self.lanes_in, self.lanes_out, self.plan.tile_pixels, self.buffered, self.px)
         return remember(self.part, "steps", key, self._num_steps)
 
     def _num_steps(self) -> int:

@@ -5,26 +5,31 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from r2b.hw.steps import step_layout, sums_fields
 
 
 def pixel_layout(
-    descriptor: data.StructLayout, lanes: int, address_width: int, depth: int, lanes_in: int
-) -> data.StructLayout:
+    descriptor: data.StructLayout, lanes: int, address_width: int, depth: int, lanes_in: int,
+    px: int = 1,
+) -> data.StructLayout:  # fmt: skip
     """One read of the source memory and where its contribution goes.
 
     ``outside``, only if some taps are executed outside the image: the array is to take the
-    descriptor's fill instead of a read.
+    descriptor's fill instead of a read. With ``px`` > 1 it is a group of pixels, which differ in
+    ``valid``, ``first`` and ``outside``, a bit for each, and whose sources are ``px_src`` words
+    apart.
     """
     field = descriptor.members
     return data.StructLayout(
-        ({"outside": 1} if "filled" in field else {})
+        ({"outside": px} if "filled" in field else {})
         | (sums_fields(descriptor) if "buffered" in field else {})
+        | ({"px_src": data.ArrayLayout(signed(address_width), px)} if px > 1 else {})
         | {
-            "valid": 1,
+            "valid": px,
             "load": 1,
-            "first": 1,
+            "first": px,
             "bank": 1,
             "index": range(depth),
             "count": range(lanes_in + 1),
@@ -53,6 +58,8 @@ class Issuer(wiring.Component):
         L_w.
     turnaround : int
         Cycles for which the array still reads the shadow weights after a hand-over.
+    px : int
+        Pixels per column group.
 
     Members
     -------
@@ -78,11 +85,11 @@ class Issuer(wiring.Component):
     WORD_LATENCY = 2
 
     def __init__(self, descriptor, lanes_in: int, lanes: int, address_width: int, depth: int,
-                 load_words: int, turnaround: int) -> None:  # fmt: skip
-        self.lanes_in, self.lanes = lanes_in, lanes
+                 load_words: int, turnaround: int, px: int = 1) -> None:  # fmt: skip
+        self.lanes_in, self.lanes, self.px = lanes_in, lanes, px
         self.address_width, self.depth = address_width, depth
         self.load_words, self.turnaround = load_words, turnaround
-        self.step_layout = step_layout(descriptor, lanes, address_width, depth)
+        self.step_layout = step_layout(descriptor, lanes, address_width, depth, px)
         self.filled = "filled" in descriptor.members
         super().__init__(
             {
@@ -100,7 +107,7 @@ class Issuer(wiring.Component):
                 "free": Out(signed(address_width)),
                 "release": Out(1),
                 "finish": Out(1),
-                "o": Out(pixel_layout(descriptor, lanes, address_width, depth, lanes_in)),
+                "o": Out(pixel_layout(descriptor, lanes, address_width, depth, lanes_in, px)),
             }
         )
 
@@ -159,9 +166,14 @@ class Issuer(wiring.Component):
         next_bank = Mux(loaded.first, ~bank, bank)
         blocked = loaded.first & Array(self.busy)[next_bank]
         m.d.comb += can_take.eq((~active | last) & ~blocked)
-        touched = Signal(self.depth)
+        touched = [Signal(self.depth, name=name) for name in self._names("touched")]
+        marks = [bits.bit_select(step.index, 1) for bits in touched]
+        valid = self._valid(m, step, cols_left, active)
         with m.If(active):
-            m.d.sync += [touched.bit_select(step.index, 1).eq(1), load.eq(0)]
+            m.d.sync += [
+                *(mark.eq(1 if self.px == 1 else mark | valid[j]) for j, mark in enumerate(marks)),
+                load.eq(0),
+            ]
             self._next_pixel(m, step, cols_left, last_in_row, row)
             with m.If(last):
                 m.d.sync += active.eq(0)
@@ -175,16 +187,16 @@ class Issuer(wiring.Component):
                 *(row[n].eq(loaded[n]) for n in kept),
             ]
             with m.If(loaded.first):
-                m.d.sync += touched.eq(0)
+                m.d.sync += [bits.eq(0) for bits in touched]
                 m.d.comb += self.take.eq(Cat(~next_bank, next_bank))
         m.d.comb += [
             self.end.eq(last & step.last),
             self.free.eq(step.free),
             self.release.eq(last & step.band_end),
             self.finish.eq(last & step.stage_end),
-            o.valid.eq(active),
+            o.valid.eq(valid),
             o.load.eq(active & load),
-            o.first.eq(~touched.bit_select(step.index, 1)),
+            o.first.eq(Cat(~mark for mark in marks) if self.px > 1 else ~marks[0]),
             o.bank.eq(bank),
             o.index.eq(step.index),
             o.count.eq(Mux(step.last_kc, d.last_count, self.lanes_in)),
@@ -194,10 +206,39 @@ class Issuer(wiring.Component):
         ]
         if "buffered" in d.shape().members:
             m.d.comb += [o[n].eq(step[n]) for n in sums_fields(d.shape())]
+        if self.px > 1:
+            unit = d.col_src >> exact_log2(self.px)  # a group's step is that of its pixels' number
+            apart = self._multiples(m, unit, "apart")
+            m.d.comb += [o.px_src[j].eq(step.src + words) for j, words in enumerate(apart)]
         if self.filled:
             inside_row = (step.in_row >= 0) & (step.in_row < d.in_rows)
-            inside_col = (step.in_col >= 0) & (step.in_col < d.in_cols)
-            m.d.comb += o.outside.eq(d.filled & ~(inside_row & inside_col))
+            steps = self._multiples(m, d.col_step >> exact_log2(self.px), "columns")
+            cols = [step.in_col, *(step.in_col + n for n in steps[1:])]
+            inside = [inside_row & ((col >= 0) & (col < d.in_cols)) for col in cols]
+            m.d.comb += [o.outside[j].eq(d.filled & ~here) for j, here in enumerate(inside)]
+
+    def _names(self, name: str) -> list[str]:
+        """One per pixel of a group."""
+        return [name] if self.px == 1 else [f"{name}_{j}" for j in range(self.px)]
+
+    def _valid(self, m: Module, step, cols_left, active):
+        """Which pixels of the group are valid: a row's first and last group may lack some."""
+        if self.px == 1:
+            return active
+        valid = Signal(self.px, name="valid_pixels")
+        for j in range(self.px):
+            begun = (cols_left != step.cols) | (j >= step.skipped)
+            m.d.comb += valid[j].eq(active & begun & ((cols_left != 1) | (j <= step.kept)))
+        return valid
+
+    def _multiples(self, m: Module, unit, name: str) -> list:
+        """0, 1, 2 ... times a value of the descriptor, which stands long before the first pixel."""
+        found = [0]
+        for j in range(1, self.px):
+            multiple = Signal(self.address_width, name=f"{name}_{j}")
+            m.d.sync += multiple.eq(found[-1] + unit)
+            found.append(multiple)
+        return found
 
     def _next_pixel(self, m: Module, step, cols_left, last_in_row, row) -> None:
         """One column on, or to the next row's first valid column."""

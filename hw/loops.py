@@ -45,7 +45,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Step:
-    """One weight word: how many output pixels of the tile it serves, and its place in the tile.
+    """One weight word: how many pixels (or groups) of the tile it serves, and its place there.
 
     ``first_of_tile`` and ``last_of_tile`` delimit the tile; ``lookups`` counts the table look-ups
     (tap rows and columns, empty ones too) that precede it; ``new_tap`` marks a tap's first word.
@@ -61,8 +61,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """The steps of a tap in a tile: the output pixels of each, the tap's place in the kernel, and
-    the table look-ups before the first of them.
+    """The steps of a tap in a tile: the pixels (or groups) of each, the tap's place in the
+    kernel, and the table look-ups before the first of them.
     """
 
     pixels: int
@@ -70,9 +70,12 @@ class Run:
     lookups: int
 
 
-def overlap(tap: Tap, start: int, extent: int) -> int:
-    """Outputs of the range for which a tap row or column lies inside the image."""
-    return max(0, min(tap.last, start + extent - 1) - max(tap.first, start) + 1)
+def overlap(tap: Tap, start: int, extent: int, px: int = 1) -> int:
+    """Outputs of the range for which a tap row or column lies inside the image; if ``px`` > 1,
+    groups of so many outputs with any such output.
+    """
+    first, last = max(tap.first, start), min(tap.last, start + extent - 1)
+    return last // px - first // px + 1 if last >= first else 0
 
 
 def last_positive(counts: Sequence[int]) -> int:

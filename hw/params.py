@@ -222,6 +222,7 @@ def _engine_params(
         hop=plan.hop,
         packed=not binary and plan.mac_packing == 2,
         luts=0 if binary else plan.lut_macs,
+        px=convs[0].px,
     )
     words = weight_words(geometry, binary) if plan.weights == "chip" else None
     return EngineParams(

@@ -16,8 +16,12 @@ from r2b.ir.program import Program
 
 PLAN_VERSION = 1
 WEIGHT_SOURCES = ("chip", "stream")
+PIXELS = (1, 2, 4)
+"""Legal values of P_px."""
 CONSTANTS = ("auto", "logic")
-OPTIONAL = {"hop", "vector", "constants", "presum_buffer", "mac_packing", "lut_macs"}
+OPTIONAL = {
+    "hop", "vector", "constants", "presum_buffer", "mac_packing", "lut_macs", "p_px",
+}  # fmt: skip
 """Fields that a ``plan.json`` may lack: older ones do."""
 
 
@@ -41,7 +45,7 @@ class Plan:
     mac_out : int
         Processing elements of the MAC array; it does ``lanes * mac_out`` products per cycle.
     tile_pixels : int
-        T: pixels whose sums the accumulators hold, per bank.
+        T: depth of the accumulators, per bank. The XNOR array's hold ``p_px`` pixels at each depth.
     weight_word, mac_weight_word : int
         Bits per cycle from the weight memory into the XNOR and the MAC array.
     weights : str
@@ -67,6 +71,8 @@ class Plan:
         see :mod:`r2b.hw.packing`). 1: of one.
     lut_macs : int
         Elements of the MAC array whose products are made of LUTs, the first ones.
+    p_px : int
+        Pixels side by side that the XNOR array works on at a time, all with the same weights.
     tensors, signs : dict
         Name -> first word in the feature memory and in the sign memory.
     pixel_outer : tuple of str
@@ -93,6 +99,7 @@ class Plan:
     presum_buffer: bool = False
     mac_packing: int = 1
     lut_macs: int = 0
+    p_px: int = 1
     tensors: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
     pixel_outer: tuple[str, ...] = ()
@@ -105,6 +112,8 @@ class Plan:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise PlanError(f"Plan: {name} must be a positive integer, not {value!r}")
+        if self.p_px not in PIXELS or isinstance(self.p_px, bool):
+            raise PlanError(f"Plan: p_px must be one of {PIXELS}, not {self.p_px!r}")
         for name in ("p_in", "p_out", "mac_out"):
             if getattr(self, name) % self.lanes:
                 raise PlanError(

@@ -193,7 +193,7 @@ def constants(plan: Plan, model_hash: int) -> dict[str, int]:
         "MODEL_HASH": model_hash & 0xFFFF_FFFF,
         "CONFIG.p_in": plan.p_in,
         "CONFIG.p_out": plan.p_out,
-        "CONFIG.p_px": 1,
+        "CONFIG.p_px": plan.p_px,
         "CONFIG.act_bits": plan.act_bits,
         "CONFIG.streamed": int(plan.weights == "stream"),
         "CYCLES_HI": 0,

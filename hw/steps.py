@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from r2b.hw.descriptor import Table
 from r2b.hw.memory import rom
@@ -19,14 +20,20 @@ def sums_fields(descriptor: data.StructLayout) -> dict:
 
 
 def step_layout(
-    descriptor: data.StructLayout, lanes: int, address_width: int, depth: int
+    descriptor: data.StructLayout, lanes: int, address_width: int, depth: int, px: int = 1
 ) -> data.StructLayout:
-    """A step: its weight word, the first pixel's input address, the pixels' rectangle."""
+    """A step: its weight word, the first pixel's input address, the pixels' rectangle.
+
+    If ``px`` > 1 its columns are groups of so many pixels; ``skipped`` and ``kept`` are the first
+    pixel of the first group and the last one of the last group that are valid.
+    """
     field = dict(descriptor.members)
     places = dict.fromkeys(("in_row", "in_col"), signed(address_width))
+    edges = dict.fromkeys(("skipped", "kept"), range(px))
     return data.StructLayout(
         (places if "filled" in field else {})
         | (sums_fields(descriptor) if "buffered" in field else {})
+        | (edges if px > 1 else {})
         | {
             "weight": unsigned(address_width),
             "src": signed(address_width),
@@ -64,6 +71,8 @@ class StepGenerator(wiring.Component):
         Bytes per line-buffer word, address bits, T.
     shared : bool
         The weight stream is shared with the vector unit.
+    px : int
+        Pixels per column group, a power of two.
 
     Members
     -------
@@ -84,11 +93,12 @@ class StepGenerator(wiring.Component):
 
     def __init__(
         self, descriptor, taps: Table, lanes: int, address_width: int, depth: int,
-        shared: bool = False,
+        shared: bool = False, px: int = 1,
     ) -> None:  # fmt: skip
         self.descriptor, self.taps, self.shared = descriptor, taps, shared
         self.buffered = "buffered" in descriptor.members
         self.lanes, self.address_width, self.depth = lanes, address_width, depth
+        self.px, self.shift = px, exact_log2(px)
         self.walker = TileWalker(descriptor, lanes, address_width)
         super().__init__(
             ({"reading": In(1)} if shared else {})
@@ -98,7 +108,7 @@ class StepGenerator(wiring.Component):
                 "need": Out(address_width),
                 "missing": In(1),
                 "starved": Out(1),
-                "o": Out(step_layout(descriptor, lanes, address_width, depth)),
+                "o": Out(step_layout(descriptor, lanes, address_width, depth, px)),
                 "valid": Out(1),
                 "ready": In(1),
             }
@@ -208,7 +218,11 @@ class StepGenerator(wiring.Component):
         return ~(self.o.opens & begun & self.reading)
 
     def _lookup(self, m: Module, index, look_row) -> data.View:
-        """The tap entry ``index`` clipped to the tile: offset, first and last output, clip."""
+        """The tap entry ``index`` clipped to the tile: offset, first and last output, clip.
+
+        A column's clip is in groups where there are several pixels to one; so is ``groups``, their
+        number.
+        """
         w = self.walker.o
         table = rom(m, "taps", self.taps.layout, self.taps.content)
         port = table.read_port(domain="comb")
@@ -223,6 +237,8 @@ class StepGenerator(wiring.Component):
         self.filled = "position" in tap.shape().members
         if self.filled:
             fields["position"] = tap.shape()["position"].shape
+        if self.px > 1:
+            fields |= {"groups": width, "skipped": range(self.px), "kept": range(self.px)}
         look = Signal(data.StructLayout(fields), name="look")
         clipped = tap.first > start
         m.d.comb += [
@@ -235,7 +251,28 @@ class StepGenerator(wiring.Component):
         ]
         if self.filled:
             m.d.comb += look.position.eq(tap.position)
+        if self.px > 1:
+            with m.If(~look_row):
+                self._groups(m, look, look.first - start, look.last - start)
         return look
+
+    def _groups(self, m: Module, look, begin, end) -> None:
+        """Valid columns ``begin`` to ``end`` of the tile, which begins with a group, as groups."""
+        m.d.comb += [
+            look.clip.eq(begin >> self.shift),
+            look.groups.eq((end >> self.shift) - (begin >> self.shift) + 1),
+            look.skipped.eq(begin),
+            look.kept.eq(end),
+        ]
+
+    def _tile_groups(self, m: Module):
+        """Columns of the tile, as groups of pixels."""
+        cols = self.walker.o.cols
+        if self.px == 1:
+            return cols
+        groups = Signal(max(1, len(cols) + 1 - self.shift), name="tile_groups")
+        m.d.comb += groups.eq((cols + self.px - 1) >> self.shift)
+        return groups
 
     def _row_start(self, m: Module, rows) -> None:
         """Input address and place in the tile of the tap row's first pixel, before the columns are
@@ -243,22 +280,27 @@ class StepGenerator(wiring.Component):
         """
         w, d = self.walker.o, self.d
         self.row_src, self.row_index = Signal.like(self.o.src), Signal.like(self.o.index)
+        self.tile_cols = self._tile_groups(m)
         m.d.sync += [
             self.row_src.eq(w.src + rows.offset + rows.clip * d.row_src),
-            self.row_index.eq(rows.clip * w.cols),
+            self.row_index.eq(rows.clip * self.tile_cols),
         ]
 
     def _address(self, m: Module, rows, cols, tap_weight) -> None:
         """Input address of the first pixel, from the row's."""
         w, d, o = self.walker.o, self.d, self.o
+        count = cols.last - cols.first + 1
+        if self.px > 1:
+            count = cols.groups
+            m.d.sync += [o.skipped.eq(cols.skipped), o.kept.eq(cols.kept)]
         m.d.sync += [
             o.weight.eq(tap_weight),
             o.src.eq(self.row_src + cols.offset + cols.clip * d.col_src),
             o.phase.eq(w.phase),
             o.byte.eq(w.byte),
             o.rows.eq(rows.last - rows.first + 1),
-            o.cols.eq(cols.last - cols.first + 1),
-            o.tile_cols.eq(w.cols),
+            o.cols.eq(count),
+            o.tile_cols.eq(self.tile_cols),
             o.index.eq(self.row_index + cols.clip),
         ]
         if self.filled:  # such taps are not clipped

@@ -3,7 +3,9 @@
 Nothing here is fitted. Each constant is the latency a component declares, and the recurrence is the
 one the hardware runs; simulated cycles must equal it.
 
-For step i of a stage, in cycles from the stage's first::
+For step i of a stage, in cycles from the stage's first (``pixels(i)``: cycles in which the step
+issues, one per pixel, or per group of ``p_px`` columns with a valid one; ``pixels(t)``: pixels of
+a tile)::
 
     offered(i) = taken(i-1) + look-ups + 2 (+1 at a new tile), or taken(i-1) + 1 within a tap
     taken(i)   = max(offered(i), handed(i-1) + turnaround + 1)
@@ -117,7 +119,7 @@ def conv_cycles(conv: ConvGeometry, params: CoreParams) -> StageCycles:
     gate = gate_ready(conv.stage.gate, params.vector) if conv.stage.gate else 0
     read = weights_read(conv.stage.gate, params.vector) if conv.stage.gate else 0
     key = (
-        conv.stage.name, conv.lanes_in, conv.lanes_out, plan.lanes, plan.tile_pixels,
+        conv.stage.name, conv.lanes_in, conv.lanes_out, conv.px, plan.lanes, plan.tile_pixels,
         engine.array.load_words, engine.turnaround, engine.settle, engine.flush, conv.pixel_outer,
         conv.buffered,
     )  # fmt: skip

@@ -100,8 +100,9 @@ def compile_command(
     parallelism: Annotated[
         str | None,
         typer.Option(
-            metavar="PINxPOUT",
-            help="XNOR array.  [the largest powers of two up to 64x64 that fit]",
+            metavar="PINxPOUT[xPPX]",
+            help="XNOR array, and pixels at a time.  [the largest powers of two up to 64x64 that "
+            "fit]",
         ),
     ] = None,
     plan: Annotated[

@@ -45,7 +45,7 @@ class Options:
     clock_mhz : float or None
         None for the device's usual clock.
     parallelism : str or None
-        ``PINxPOUT``, or None for the largest that fits.
+        ``PINxPOUT`` or ``PINxPOUTxPPX``, or None for the largest that fits.
     plan : Plan, Path, str or None
         A Plan, or its file, in place of one that is chosen.
     target_fps : float or None

@@ -91,8 +91,8 @@ def _plan(plan: Plan | None) -> dict[str, Any] | None:
 
 
 PLAN_PARAMETERS = (
-    "device", "clock_mhz", "p_in", "p_out", "lanes", "mac_out", "gate_macs", "tile_pixels",
-    "weights", "weight_word", "mac_weight_word",
+    "device", "clock_mhz", "p_in", "p_out", "p_px", "lanes", "mac_out", "gate_macs",
+    "tile_pixels", "weights", "weight_word", "mac_weight_word",
 )  # fmt: skip
 
 

@@ -98,9 +98,11 @@ def _shares(entry: Report) -> list[str]:
 def plan_line(report: Report) -> str:
     """The Plan in one line."""
     plan = report["plan"]
+    pixels = f"x{plan['p_px']}" if plan["p_px"] > 1 else ""
     return (
-        f"{plan['device']} at {plan['clock_mhz']:g} MHz, {plan['p_in']}x{plan['p_out']} XNOR, "
-        f"{plan['lanes']} epilogue lanes, {plan['lanes'] * plan['mac_out']} MACs, "
+        f"{plan['device']} at {plan['clock_mhz']:g} MHz, "
+        f"{plan['p_in']}x{plan['p_out']}{pixels} XNOR, {plan['lanes']} epilogue lanes, "
+        f"{plan['lanes'] * plan['mac_out']} MACs, "
         f"{report['act_bits']}-bit tensors"
     )
 

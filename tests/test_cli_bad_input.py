@@ -284,11 +284,12 @@ def test_random_frames_warn(here, model, capfd):
 
 
 @pytest.mark.parametrize(
-    "text", ["0x64", "64x0", "0", "64", "-4x4", "4x-4", "axb", "4x4x4", "1.5x2", "", "x"]
+    "text", ["0x64", "64x0", "0", "64", "-4x4", "4x-4", "axb", "4x4x3", "1.5x2", "", "x"]
 )
 def test_parallelism(refused, text):
     assert refused(MODEL, f"--parallelism={text}") == (
-        f"parallelism must be PINxPOUT with two positive integers, for example 64x64, not {text!r}"
+        "parallelism must be PINxPOUT with two positive integers, for example 64x64, or "
+        f"PINxPOUTxPPX with 1, 2 or 4 pixels at a time, for example 64x64x2, not {text!r}"
     )
 
 

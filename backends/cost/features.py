@@ -17,8 +17,10 @@ from r2b.backends.cost.memories import (
     array_memories,
     has_gates,
     memories,
+    pixels_of,
     vector_memories,
 )
+from r2b.hw import compressor
 from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.params import CoreParams
@@ -33,7 +35,8 @@ COMPONENTS = (
 )  # fmt: skip
 USED: dict[str, dict[str, tuple[str, ...]]] = {
     "lut": {
-        "binary array": ("weights", "sums", "muxes", "elements", "table"),
+        "binary array": ("weights", "sums", "muxes", "elements", "table", "pixel lanes",
+                         "pixel sums", "pixels"),
         "real array": ("weights", "first sums", "tree", "sums", "muxes", "elements", "table",
                        "digit rows", "logic sums"),
         "loops": ("address", "touched", "filled", "table", "one"),
@@ -49,7 +52,7 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
         "shell": ("cells", "one"),
     },
     "ff": {
-        "binary array": ("stored", "first sums", "tree", "table registers"),
+        "binary array": ("stored", "first sums", "tree", "table registers", "pixel registers"),
         "real array": ("stored", "products", "first sums", "tree", "table registers",
                        "digit registers", "logic sums"),
         "loops": ("address", "touched", "filled", "latency", "one", "pipeline"),
@@ -150,8 +153,11 @@ def array_sizes(p: ArrayParams) -> Features:
     ``products``, ``first sums``, ``tree``: registers behind multipliers, behind the first level of
     adders, and of all later levels. ``digit rows``, ``digit registers``: partial products of the
     elements without DSP blocks, their adders, and what is registered. ``logic sums``: adders behind
-    products that a DSP block's own adder cannot add, those and the packed ones.
+    products that a DSP block's own adder cannot add, those and the packed ones. An array of several
+    pixels is built in another way and has sizes of its own.
     """
+    if p.px > 1:
+        return _pixel_sizes(p)
     index = (p.depth - 1).bit_length()
     dot = BipolarDot if p.binary else IntegerDot
     count = p.lanes_in.bit_length() if p.binary else 0
@@ -193,6 +199,22 @@ def digit_bits(a_width: int, w_width: int) -> tuple[int, int]:
     return rows, registers
 
 
+def _pixel_sizes(p: ArrayParams) -> Features:
+    """Of an array of several pixels: weights are there once, counts for each pixel."""
+    index, count = (p.depth - 1).bit_length(), p.lanes_in.bit_length()
+    elements = p.px * p.lanes_out
+    control = p.hops * (2 * p.px + 1 + index + count)
+    hops = p.hops * (p.px * p.lanes_in + 1) + control * (1 + p.dot_latency)
+    weights = p.lanes_in * p.lanes_out + p.word * p.load_words
+    counts = elements * compressor.register_bits(p.lanes_in)
+    return {
+        "pixel lanes": elements * p.lanes_in,
+        "pixel sums": elements * (p.acc_width - 1),
+        "pixels": elements,
+        "pixel registers": weights + hops + counts + p.group * p.acc_width,
+    }
+
+
 def tree_bits(p: ArrayParams) -> tuple[int, int]:
     """Register bits of one element's first level of adders and of all later ones.
 
@@ -227,8 +249,8 @@ def _loops(params: CoreParams, engine: EngineParams) -> Features:
     field = params.stages.layout
     extent = field["rows"].width + field["cols"].width
     return {
-        "address": params.address_width,
-        "touched": engine.array.depth,
+        "address": (2 * engine.array.px - 1) * params.address_width,
+        "touched": engine.array.px * engine.array.depth,
         "filled": filled * params.address_width,
         "latency": engine.source_latency * index,
         "one": 1,
@@ -270,7 +292,7 @@ def _maps(params: CoreParams) -> Features:
     p = params.sinks
     return {
         "values": p.lanes * (p.value_width + params.engines[False].array.a_width),
-        "signs": p.lanes * p.sign_banks,
+        "signs": pixels_of(params) * p.lanes * p.sign_banks,
         "presums": 0 if params.presum is None else p.lanes * params.presum.sum_width,
         "one": 1,
     }

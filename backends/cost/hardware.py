@@ -228,7 +228,7 @@ def _stage(
         gate=cycles.gate,
         macs=ops.binary + ops.real - elsewhere,
         executed=ops.binary_executed + ops.real_executed - elsewhere,
-        peak=first.lanes_in * first.lanes_out,
+        peak=first.lanes_in * first.lanes_out * first.px,
         weight_word=first.plan.weight_word if first.binary else first.plan.mac_weight_word,
         loaded=sum(conv.num_steps * conv.load_words for conv in passes),
     )

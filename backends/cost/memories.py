@@ -81,9 +81,18 @@ def word_memory(geometry: ProgramGeometry, binary: bool) -> Memory:
 
 
 def array_memories(array: ArrayParams, name: str) -> list[Memory]:
-    """Both banks of accumulators of every element."""
-    bank = Memory(f"{name} array", "bank", array.acc_width, array.depth, registered=False)
-    return [bank] * (2 * array.lanes_out)
+    """Both banks of accumulators of every element and pixel; with several pixels, the sums of lanes
+    in use, too.
+    """
+    several = array.px > 1
+    width = array.acc_width - several  # counts of equal bits have no sign
+    bank = Memory(f"{name} array", "bank", width, array.depth, registered=False)
+    return [bank] * (2 * array.px * (array.lanes_out + several))
+
+
+def pixels_of(params: CoreParams) -> int:
+    """Pixels that the XNOR array takes at a time, and copies of the sign memory."""
+    return params.engines[True].array.px if True in params.engines else 1
 
 
 def _engine(params: CoreParams, engine: EngineParams, name: str) -> list[Memory]:
@@ -132,7 +141,8 @@ def _maps(params: CoreParams) -> list[Memory]:
     found = [Memory("maps", "features", p.lanes * p.value_width, params.fm_words, reads)]
     if True in params.engines or any(conv.part.signs for conv in convs):
         width = p.lanes * p.sign_banks
-        found.append(Memory("maps", "signs", width, params.sm_words, part=p.lanes))
+        signs = Memory("maps", "signs", width, params.sm_words, part=p.lanes)
+        found += [signs] * pixels_of(params)
     if params.presum is not None:
         sums = params.presum
         found.append(Memory("maps", "presums", sums.lanes * sums.sum_width, sums.depth))
@@ -236,11 +246,15 @@ def _addresses(params: CoreParams, engine: EngineParams, name: str) -> list[Prod
     """Clips of a tap times strides and columns."""
     clip = engine.taps.layout["first"].width
     field = params.stages.layout
-    widths = {"row_src": field["row_src"].width, "col_src": field["col_src"].width,
-              "cols": field["tile_cols"].width}  # fmt: skip
+    shift = engine.array.px.bit_length() - 1  # columns are counted in groups
+    cols = field["tile_cols"].width
+    groups = max(1, cols + 1 - shift) if shift else cols
+    widths = {"row_src": (clip, field["row_src"].width),
+              "col_src": (max(1, clip - shift), field["col_src"].width),
+              "cols": (clip, groups)}  # fmt: skip
     return [
-        Product(f"{name} loops", f"clip x {key}", clip, width, clip + width, signed=False)
-        for key, width in widths.items()
+        Product(f"{name} loops", f"clip x {key}", one, other, one + other, signed=False)
+        for key, (one, other) in widths.items()
     ]
 
 
@@ -276,4 +290,6 @@ def _signed(table: Table, name: str) -> int:
     return shape.width + (not shape.signed)
 
 
-__all__ = ["array_memories", "array_products", "columns", "has_gates", "memories", "products"]
+__all__ = [
+    "array_memories", "array_products", "columns", "has_gates", "memories", "pixels_of", "products",
+]  # fmt: skip

@@ -13,7 +13,7 @@ from r2b.hw import packing
 from r2b.hw.devices import DEVICES, RAM18_BITS, Device, device
 from r2b.hw.geometry import ProgramGeometry, ceil_div
 from r2b.hw.passes import FRAME, passes_of
-from r2b.hw.plan import OPTIONAL, Plan
+from r2b.hw.plan import OPTIONAL, PIXELS, Plan
 from r2b.hw.support import check_supported
 from r2b.ir.errors import PlanError
 from r2b.ir.program import Program, RealConv
@@ -34,25 +34,33 @@ SHAPES = sorted(
 """What is tried without a given parallelism: the largest first, of these the squarest."""
 
 
-def parse_parallelism(text: str) -> tuple[int, int]:
-    """(P_in, P_out) of a text like ``64x64``."""
-    match = re.fullmatch(r"([0-9]+)x([0-9]+)", text.strip().lower())
-    if match is None or 0 in (sizes := tuple(int(n) for n in match.groups())):
+def parse_parallelism(text: str) -> tuple[int, ...]:
+    """(P_in, P_out) of a text like ``64x64``, (P_in, P_out, P_px) of one like ``64x64x2``."""
+    match = re.fullmatch(r"([0-9]+)x([0-9]+)(?:x([0-9]+))?", text.strip().lower())
+    sizes = tuple(int(n) for n in match.groups() if n is not None) if match else ()
+    if not sizes or 0 in sizes[:2] or any(px not in PIXELS for px in sizes[2:]):
         raise PlanError(
-            "parallelism must be PINxPOUT with two positive integers, for example 64x64, "
+            "parallelism must be PINxPOUT with two positive integers, for example 64x64, or "
+            f"PINxPOUTxPPX with {_among(PIXELS)} pixels at a time, for example 64x64x2, "
             f"not {text!r}"
         )
-    return sizes[0], sizes[1]
+    return sizes
+
+
+def _among(values: tuple[int, ...]) -> str:
+    return f"{', '.join(map(str, values[:-1]))} or {values[-1]}"
 
 
 def make_plan(
     program: Program,
     device_name: str = "xc7z020",
     clock_mhz: float | None = None,
-    parallelism: tuple[int, int] | None = None,
+    parallelism: tuple[int, ...] | None = None,
     **changes,
 ) -> Plan:
     """A Plan for ``program``; ``changes`` replace single parameters.
+
+    ``parallelism`` is (P_in, P_out), or (P_in, P_out, P_px).
 
     Without ``parallelism`` the largest powers of two up to 64 x 64 with which the estimated LUTs,
     flip-flops, block RAM and DSPs fit the device, weights streamed if they do not fit on chip; with
@@ -68,12 +76,14 @@ def make_plan(
     changes = {"clock_mhz": float(clock_mhz or target.clock_mhz), **changes}
     if parallelism is None:
         return _largest_fitting(program, target, changes)
-    if max(parallelism) > LARGEST_LEGAL:
+    if max(parallelism[:2]) > LARGEST_LEGAL:
         raise PlanError(
             f"an array of {parallelism[0]}x{parallelism[1]} is beyond what r2b builds "
             f"({LARGEST_LEGAL} each way); choose a smaller --parallelism"
         )
-    plan = _plan(program, target, parallelism, changes)
+    p_in, p_out, *pixels = parallelism
+    changes = {"p_px": pixels[0]} | changes if pixels else changes
+    plan = _plan(program, target, (p_in, p_out), changes)
     if plan.weights == "stream" and not {"vector", "gate_macs"} & set(changes):
         return _with_room(program, plan, changes)
     return plan
@@ -92,10 +102,11 @@ def _plan(
 ) -> Plan:
     """The usual parameters for an array, and the changes."""
     p_in, p_out = shape
-    lanes = changes.get("lanes") or _lanes(program, p_in, p_out)
+    px = changes.get("p_px", 1)
+    lanes = changes.get("lanes") or _lanes(program, p_in, p_out, px)
     mac_out = changes.get("mac_out") or _mac_out(lanes, target, changes)
     streamed = changes.get("weights") == "stream"
-    bus = changes.get("weight_word") or (64 if streamed else _word(p_in * p_out, 16))
+    bus = changes.get("weight_word") or (64 * px if streamed else _word(p_in * p_out, 16))
     depth = changes.get("tile_pixels") or (32 if target.family == "ecp5" else 64)
     gate_macs = 16 if target.dsps >= 100 else FEW_GATE_MACS
     if changes.get("vector") == "stream":
@@ -299,12 +310,12 @@ def with_memory_map(program: Program, plan: Plan) -> Plan:
     return plan
 
 
-def _lanes(program: Program, p_in: int, p_out: int) -> int:
+def _lanes(program: Program, p_in: int, p_out: int, px: int) -> int:
     """Largest common divisor up to what keeps the array busy (P / 576), at least 4.
 
     It divides the channels at which passes of a stage begin, too.
     """
-    wanted = max(LEAST_LANES, 1 << max(0, (ceil_div(p_in * p_out, 576) - 1).bit_length()))
+    wanted = max(LEAST_LANES, 1 << max(0, (ceil_div(p_in * p_out * px, 576) - 1).bit_length()))
     parts = (part for stage in program.stages for part in passes_of(program, stage))
     common = gcd(p_in, p_out, *(part.first_channel for part in parts))
     return max(n for n in range(1, wanted + 1) if common % n == 0)

@@ -39,8 +39,8 @@ Row = dict[str, Any]
 FITS, TOO_LARGE, FAILED = "fits", "too large", "failed"
 RESOURCES = tuple(SHARES)
 POINT_COLUMNS = (
-    "p_in", "p_out", "weights", "bus", "vector", "lanes", "mac_out", "mac_packing", "lut_macs",
-    "tile_pixels", "gate_macs",
+    "p_in", "p_out", "weights", "bus", "p_px", "vector", "lanes", "mac_out", "mac_packing",
+    "lut_macs", "tile_pixels", "gate_macs",
 )  # fmt: skip
 COLUMNS = (
     "device", "clock_mhz", "point", *POINT_COLUMNS, "status", "reason", *RESOURCES, "share",
@@ -189,16 +189,16 @@ def arrays_of(program: Program, point: Point) -> list[ArrayParams]:
     bits = extent_of(program).weight_bits
     real_bits = operand_width(program.act_bits, extent_of(program).presum_bits(point))
     shapes = {
-        True: (point.p_in, point.p_out, 1, 1),
-        False: (point.lanes, point.mac_out, real_bits, bits),
+        True: (point.p_in, point.p_out, 1, 1, point.p_px),
+        False: (point.lanes, point.mac_out, real_bits, bits, 1),
     }
     return [
         ArrayParams(
             binary, lanes_in, lanes_out, point.lanes, a_width, w_width, widths[binary],
             point.tile_pixels, point.bus, ceil_div(lanes_in * lanes_out * w_width, point.bus), HOP,
-            not binary and point.mac_packing == 2, 0 if binary else point.lut_macs,
+            not binary and point.mac_packing == 2, 0 if binary else point.lut_macs, px,
         )
-        for binary, (lanes_in, lanes_out, a_width, w_width) in shapes.items()
+        for binary, (lanes_in, lanes_out, a_width, w_width, px) in shapes.items()
         if binary in widths
     ]  # fmt: skip
 
@@ -311,8 +311,8 @@ def binding(frame: FrameCycles, stages: Sequence[StageCost]) -> str:
 def plan_of(program: Program, row: Row) -> Plan:
     """The Plan of a row."""
     point = Point(
-        row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["vector"],
-        row["lanes"], row["mac_out"] // row["lanes"], row["mac_packing"],
+        row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["p_px"],
+        row["vector"], row["lanes"], row["mac_out"] // row["lanes"], row["mac_packing"],
         row["lut_macs"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
     )  # fmt: skip
     return replace(

@@ -15,10 +15,10 @@ from r2b.ir.errors import PlanError
 from r2b.ir.program import Program
 
 COARSE: Axes = full_axes() | {
-    "bus": (64, 256), "lanes": (1, 4, 8), "mac_tiles": (1, 2, 4), "tile_pixels": (32, 64),
-    "gate_macs": (4, 16), "lut_tiles": (0,),
+    "p_px": (1, 2), "bus": (64, 256), "lanes": (1, 4, 8), "mac_tiles": (1, 2, 4),
+    "tile_pixels": (32, 64), "gate_macs": (4, 16), "lut_tiles": (0,),
 }  # fmt: skip
-"""Fewer values than ``r2b-explore`` tries: a tenth of its Plans."""
+"""Fewer values than ``r2b-explore`` tries: a fifteenth of its Plans."""
 
 
 def smallest_plan(

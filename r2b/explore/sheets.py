@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from r2b.backends.cost.resources import CALIBRATED
 from r2b.explore.evaluate import FAILED, FITS, TOO_LARGE, Row
 from r2b.explore.front import source_of
-from r2b.explore.space import mac_kinds
+from r2b.explore.space import array_name, mac_kinds
 from r2b.hw.devices import DEVICES
 from r2b.sheets import Cell, Sheet
 
@@ -40,7 +40,7 @@ def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int
 
 def _cells(row: Row, chosen: bool) -> tuple[Cell, ...]:
     return (
-        f"{'* ' if chosen else ''}{row['p_in']}x{row['p_out']}",
+        f"{'* ' if chosen else ''}{array_name(row)}",
         _macs(row), row["lanes"],
         row["tile_pixels"], f"{source_of(row)} {row['bus']}",
         f"{row['fps']:,.1f}", row["LUT"], row["RAM18"], row["DSP"],
@@ -77,7 +77,7 @@ def synthesis_sheet(result: Result, device: str) -> Sheet:
         rate = found["fmax"] * 1e6 / row["interval"] if found.get("fmax") else None
         rows.append(
             (
-                f"{row['p_in']}x{row['p_out']}", _macs(row), *pairs,
+                array_name(row), _macs(row), *pairs,
                 found.get("fmax"), rate, found.get("error") or found.get("note") or "",
             )
         )  # fmt: skip

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Any
 
 from r2b.backends.fpga.planner import make_plan
 from r2b.hw import packing
 from r2b.hw.loops import ceil_div
 from r2b.hw.memo import remember
-from r2b.hw.passes import passes_of, runs_of
-from r2b.hw.plan import WEIGHT_SOURCES, Plan
+from r2b.hw.passes import Pass, passes_of, runs_of
+from r2b.hw.plan import PIXELS, WEIGHT_SOURCES, Plan
 from r2b.ir.errors import PlanError
 from r2b.ir.program import BinaryConv, Program, RealConv
 
@@ -48,6 +49,7 @@ AXES = {
         Axis("p_out", (8, 16, 32, 64, 128, 256), "XNOR array: processing elements"),
         Axis("weights", WEIGHT_SOURCES, "weights from memory on chip, or from a stream"),
         Axis("bus", (64, 128, 256), "bits of weights per cycle into an array"),
+        Axis("p_px", PIXELS, "XNOR array: pixels at a time, with the same weights"),
         Axis("vector", WEIGHT_SOURCES, "the same of gates and head"),
         Axis("lanes", (1, 2, 4, 8, 16), "epilogue lanes"),
         Axis("mac_tiles", (1, 2, 4, 8), "elements of the MAC array per epilogue lane"),
@@ -72,7 +74,7 @@ class Point:
         Its number in the product of all axes.
     p_in, p_out : int
     weights : str
-    bus : int
+    bus, p_px : int
     vector : str
     lanes, mac_tiles, mac_packing, lut_tiles, tile_pixels, gate_macs : int
     """
@@ -82,6 +84,7 @@ class Point:
     p_out: int
     weights: str
     bus: int
+    p_px: int
     vector: str
     lanes: int
     mac_tiles: int
@@ -111,7 +114,7 @@ class Point:
         sources = self.weights if self.vector == "chip" else "all streamed"
         kinds = mac_kinds(self.mac_packing, self.lanes * self.lut_macs)
         return (
-            f"{self.p_in}x{self.p_out} {sources} bus {self.bus}, lanes {self.lanes}, "
+            f"{array_name(vars(self))} {sources} bus {self.bus}, lanes {self.lanes}, "
             f"MACs {self.lanes * self.mac_out}{kinds}, "
             f"T {self.tile_pixels}, gate MACs {self.vector_macs}"
         )
@@ -125,7 +128,7 @@ class Point:
             The point is illegal.
         """
         return make_plan(
-            program, device, clock_mhz, (self.p_in, self.p_out), lanes=self.lanes,
+            program, device, clock_mhz, (self.p_in, self.p_out, self.p_px), lanes=self.lanes,
             mac_out=self.mac_out, tile_pixels=self.tile_pixels, weights=self.weights,
             weight_word=self.bus, mac_weight_word=self.bus, gate_macs=self.vector_macs,
             vector=self.vector, mac_packing=self.mac_packing, lut_macs=self.lut_macs,
@@ -136,6 +139,12 @@ def mac_kinds(packing: int, luts: int) -> str:
     """What a Plan's MACs are made of, unless each has a DSP block."""
     kinds = [f"{packing} per DSP"] * (packing > 1) + [f"{luts} of LUTs"] * (luts > 0)
     return f" ({', '.join(kinds)})" if kinds else ""
+
+
+def array_name(row: Mapping[str, Any]) -> str:
+    """The array of a point or of a row: ``64x64``, or ``64x64x2`` for two pixels at a time."""
+    pixels = f"x{row['p_px']}" if row["p_px"] > 1 else ""
+    return f"{row['p_in']}x{row['p_out']}{pixels}"
 
 
 def points(axes: Axes) -> Iterator[Point]:
@@ -176,6 +185,8 @@ def _value(name: str, text: str) -> Value:
     least = 0 if name == "lut_tiles" else 1
     if name == "mac_packing" and text not in ("1", "2"):
         raise PlanError(f"--axis mac_packing takes 1 or 2, not {text!r}")
+    if name == "p_px" and text not in map(str, PIXELS):
+        raise PlanError(f"--axis p_px takes some of {', '.join(map(str, PIXELS))}, not {text!r}")
     if not (text.isascii() and text.isdigit() and int(text) >= least):
         raise PlanError(f"--axis {name} takes positive integers with commas, not {text!r}")
     return int(text)
@@ -191,6 +202,8 @@ class Extent:
     Parameters
     ----------
     binary_in, binary_out, real_out : int
+    binary_cols : int
+        Most columns of a binary stage's result.
     weight_bits : int
         Of a real weight.
     sums : tuple of (int, int)
@@ -200,6 +213,7 @@ class Extent:
 
     binary_in: int
     binary_out: int
+    binary_cols: int
     real_out: int
     weight_bits: int
     sums: tuple[tuple[int, int], ...] = ()
@@ -228,6 +242,7 @@ def _extent_of(program: Program) -> Extent:
     return Extent(
         max((part.source_shape[0] for part in binary), default=1),
         max((len(part.conv.weight) for part in binary), default=1),
+        max((_cols(part) for part in binary), default=1),
         max((len(conv.weight) for conv in real), default=1),
         max((conv.weight_bits for conv in real), default=8),
         tuple(
@@ -256,6 +271,11 @@ def _unpackable(program: Program, family: str) -> str | None:
     return next(packing.misfits(reals, program.act_bits, family), None)
 
 
+def _cols(part: Pass) -> int:
+    """Columns of a pass's sums."""
+    return part.conv.window.output_size(*part.source_shape[1:])[1]
+
+
 def indivisible(point: Point) -> str | None:
     """The side of the array that the lanes do not divide, if there is one."""
     sides = (name for name in ("p_in", "p_out") if getattr(point, name) % point.lanes)
@@ -276,6 +296,7 @@ def unfit(point: Point, extent: Extent, axes: Axes) -> str | None:
     cases = (
         ("p_in", extent.binary_in, "a smaller p_in holds the channels of every binary stage"),
         ("p_out", extent.binary_out, "a smaller p_out holds the channels of every binary stage"),
+        ("p_px", extent.binary_cols, "a smaller p_px holds the columns of every binary stage"),
         ("mac_tiles", ceil_div(extent.real_out, point.lanes),
          "fewer mac_tiles hold the channels of every real stage"),
         ("bus", load, "a narrower bus loads every array in one cycle"),

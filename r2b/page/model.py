@@ -151,6 +151,7 @@ class Machine:
     clock_mhz: float
     p_in: int
     p_out: int
+    p_px: int
     lanes: int
     mac_out: int
     gate_macs: int
@@ -167,7 +168,7 @@ class Machine:
     @property
     def xnors(self) -> int:
         """Products per cycle of the XNOR array."""
-        return self.p_in * self.p_out
+        return self.p_in * self.p_out * self.p_px
 
 
 @dataclass(frozen=True)

@@ -76,22 +76,31 @@ def test_default_plan(name):
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"), [("64x64", (64, 64)), ("1x7", (1, 7)), (" 8X4 ", (8, 4)), ("03x3", (3, 3))]
+    ("text", "wanted"),
+    [
+        ("64x64", (64, 64)),
+        ("1x7", (1, 7)),
+        (" 8X4 ", (8, 4)),
+        ("03x3", (3, 3)),
+        ("64x64x2", (64, 64, 2)),
+        ("8x4x1", (8, 4, 1)),
+    ],
 )
 def test_parse_parallelism(text, wanted):
-    """Any two positive integers."""
+    """Any two positive integers, and pixels at a time."""
     assert parse_parallelism(text) == wanted
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "64", "x", "64x", "x64", "0x64", "64x0", "-1x4", "4x-1", "4x4x4", "axb", "1.5x2", "4 x 4",
-     "٣x٣", "64x64\n1"],
+    ["", "64", "x", "64x", "x64", "0x64", "64x0", "-1x4", "4x-1", "4x4x3", "4x4x0", "4x4x4x4",
+     "axb", "1.5x2", "4 x 4", "٣x٣", "64x64\n1"],
 )  # fmt: skip
 def test_no_parallelism(text):
     """Zero, negative, no number: one message."""
     wanted = (
-        f"parallelism must be PINxPOUT with two positive integers, for example 64x64, not {text!r}"
+        "parallelism must be PINxPOUT with two positive integers, for example 64x64, or "
+        f"PINxPOUTxPPX with 1, 2 or 4 pixels at a time, for example 64x64x2, not {text!r}"
     )
     with pytest.raises(PlanError, match=f"^{re.escape(wanted)}$"):
         parse_parallelism(text)
@@ -111,7 +120,9 @@ def test_changes_replace_parameters():
     """Each by name; what depends on it follows."""
     plan = make_plan(PROGRAM, "zu3eg", 123, (16, 16), lanes=2, tile_pixels=9, hop=3, gate_macs=5)
     assert (plan.clock_mhz, plan.lanes, plan.tile_pixels) == (123.0, 2, 9)
-    assert (plan.hop, plan.gate_macs) == (3, 5)
+    assert (plan.hop, plan.gate_macs, plan.p_px) == (3, 5, 1)
+    assert make_plan(PROGRAM, parallelism=(16, 16, 2)).p_px == 2
+    assert make_plan(PROGRAM, p_px=4).p_px == 4
     assert isinstance(plan.clock_mhz, float)
 
 

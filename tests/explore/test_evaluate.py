@@ -100,7 +100,7 @@ def test_no_plan_needs_less_than_the_lower_bound(name, family):
 
 def test_a_lower_bound_saves_the_estimate(program):
     """Thousands of multipliers on a device that has 28: nothing else is looked at."""
-    point = Point(0, 16, 16, "stream", 64, "chip", 8, 2, 1, 0, 16, 4)
+    point = Point(0, 16, 16, "stream", 64, 2, "chip", 8, 2, 1, 0, 16, 4)
     (row,) = evaluate(program, [point], goals("ecp5-25f")).rows
     assert (row["status"], row["LUT"], row["fps"]) == (TOO_LARGE, None, None)
     assert row["reason"] == "at least 128 DSP of 28"
@@ -111,7 +111,7 @@ def test_packed_products_on_the_devices_that_have_them():
     """12-bit operands: two products in a DSP48E2, not in a DSP48E1, and on no ECP5."""
     program = FAMILIES["react"](1)
     assert program.act_bits == 12
-    point = Point(0, 16, 16, "stream", 64, 4, 2, 2, 1, 16, 4)
+    point = Point(0, 16, 16, "stream", 64, 1, "chip", 4, 2, 2, 1, 16, 4)
     found = evaluate(program, [point], goals("ecp5-85f", "xc7z020", "zu3eg"))
     (row,) = found.rows
     assert (row["device"], row["status"], row["mac_packing"], row["lut_macs"]) == (
@@ -149,7 +149,7 @@ def test_illegal_points_are_counted_by_reason():
     """A line buffer, a memory or a pass that the generator does not build is no crash."""
     program = FAMILIES["dense"](1)
     chosen = [
-        Point(k, 8, 8, "chip", 64, "chip", lanes, 1, 1, 0, 16, 4)
+        Point(k, 8, 8, "chip", 64, 1, "chip", lanes, 1, 1, 0, 16, 4)
         for k, lanes in enumerate((4, 8, 8))
     ]
     found = evaluate(program, chosen, goals("ecp5-85f"))

@@ -117,5 +117,7 @@ POINTS = (
     Point("gates", E, (16, 16), True, _small(4, 32, lut_macs=4)),
     Point("digits", E, (64, 64), True),
     Point("digits", X, (64, 64), True),
+    Point("gates", X, (16, 16), True, _small(4, 16, p_px=2)),
+    Point("gates", E, (16, 16), True, _small(4, 16, p_px=2)),
 )
 """In the order in which they are worth having."""

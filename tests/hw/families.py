@@ -313,10 +313,22 @@ def signs(seed: int) -> Program:
     return net.finish(f"signs{seed}")
 
 
+def kernels(seed: int) -> Program:
+    """Kernels of 1, 3 and 5 at strides 1 and 2, on widths that no group of pixels divides."""
+    net = Chains.on(seed, (3, 11, 13), classes=3)
+    net.add("stem", net.real(8, SAME), "AL")
+    net.add("five", net.binary(8, Window((5, 5), (1, 1), (2, 2, 2, 2))), "ASL", skip="stem")
+    net.add("half", net.binary(12, Window((5, 5), (2, 2), (2, 2, 2, 2))), "AL")
+    net.add("three", net.binary(12, SAME), "ASL", skip="half")
+    net.add("point", net.binary(6, Window((1, 1), (2, 2))), "AL")
+    net.add("last", net.binary(5, THREE), "AL", sums=True)
+    return net.finish(f"kernels{seed}")
+
+
 FAMILIES: dict[str, Callable[[int], Program]] = {
     "vgg": vgg, "react": react, "mlp": mlp, "flat": flat, "lenet": lenet, "padded": padded,
     "moved": moved, "dense": dense, "grouped": grouped, "factors": factors, "gates": gates,
-    "signs": signs,
+    "signs": signs, "kernels": kernels,
 }  # fmt: skip
 
 __all__ = ["FAMILIES", "HALF", "Chains"]

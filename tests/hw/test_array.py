@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from r2b.hw.array import ContractionArray
+from r2b.hw.pixels import make_array
 from tests.hw.components.benches import Bench, simulate
 from tests.hw.components.drivers import drive_array, drive_array_latency
 from tests.hw.components.table import BINARY, REAL
@@ -15,6 +15,8 @@ SHAPES = {
     "binary": BINARY,
     "binary_one_hop": replace(BINARY, hop=8, word=54, load_words=1),
     "binary_wide": replace(BINARY, lanes_in=33, lanes_out=4, word=64, acc_width=12),
+    "binary_2_pixels": replace(BINARY, px=2),
+    "binary_4_pixels": replace(BINARY, lanes_in=64, word=96, load_words=4, acc_width=12, px=4),
     "real": REAL,
     "real_one_lane": replace(REAL, lanes_in=1, lanes_out=2, word=5, load_words=4, hop=2),
     "real_one_group": replace(REAL, lanes_out=2, word=48, load_words=1, depth=1),
@@ -30,12 +32,12 @@ SHAPES = {
 @pytest.mark.parametrize("seed", range(3))
 def test_array(name, seed):
     """Two banks, revisits in the next cycle, weights shifted meanwhile, drains at once."""
-    dut = ContractionArray(SHAPES[name])
+    dut = make_array(SHAPES[name])
     simulate(Bench(dut, drive_array(dut, seed)))
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_latency(name):
     """The declared latency is exact, not a bound."""
-    dut = ContractionArray(SHAPES[name])
+    dut = make_array(SHAPES[name])
     simulate(Bench(dut, drive_array_latency(dut, 0)))

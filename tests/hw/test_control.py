@@ -16,15 +16,17 @@ from tests.hw.components.strategies import networks
 from tests.hw.components.table import BENCHES, control, mixed
 
 
-@pytest.mark.parametrize("name", ["control_binary", "control_real", "control_filled"])
+@pytest.mark.parametrize(
+    "name", ["control_binary", "control_real", "control_filled", "control_pixels"]
+)
 @pytest.mark.parametrize("frozen", [False, True])
 def test_mixed_network(name, frozen):
     """Gated, static, pooled, strided, dilated stages; frames that arrive slowly."""
     simulate(BENCHES[name](5, frozen))
 
 
-@settings(max_examples=10)
-@given(networks())
+@settings(max_examples=12)
+@given(networks(pixels=(1, 2, 4)))
 def test_random_networks(core):
     """Both engines of a random network, without freezes: cycles as predicted."""
     for binary in core.engines:

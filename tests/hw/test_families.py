@@ -18,16 +18,19 @@ CHIP = {"parallelism": (8, 8), "tile_pixels": 16}
 STREAMED = {"parallelism": (8, 4), "weights": "stream", "tile_pixels": 9}
 WHOLE = STREAMED | {"vector": "stream", "lanes": 4, "mac_out": 4}
 """The vector unit streamed, too, and sums of windows buffered."""
-PLANS = dict.fromkeys(("react", "gates", "dense"), WHOLE)
-RUNS = [
-    (name, index + 1, PLANS.get(name, CHIP if index % 2 else STREAMED))
-    for index, name in enumerate(FAMILIES)
-]
 PACKED = {"parallelism": (8, 8), "tile_pixels": 16, "mac_packing": 2}
 MIXED = {
     "parallelism": (8, 4), "weights": "stream", "tile_pixels": 9, "lanes": 2, "mac_out": 14,
     "hop": 3, "mac_packing": 2, "lut_macs": 11,
 }  # fmt: skip
+PIXELS = {"parallelism": (8, 4, 4), "weights": "stream", "tile_pixels": 3}
+OTHERS = dict.fromkeys(("react", "gates", "dense"), WHOLE) | {
+    "padded": {"parallelism": (8, 8, 2), "tile_pixels": 5}, "kernels": PIXELS,
+}  # fmt: skip
+RUNS = [
+    (name, index + 1, OTHERS.get(name, CHIP if index % 2 else STREAMED))
+    for index, name in enumerate(FAMILIES)
+]
 RUNS += [("gates", 5, PACKED), ("factors", 6, MIXED)]
 FRAMES = 4
 

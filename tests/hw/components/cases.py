@@ -231,7 +231,7 @@ def make_head(rng: np.random.Generator, layers: list[Layer], classes: int = 3) -
 
 @dataclass(frozen=True)
 class Pixel:
-    """What one issued pixel must carry."""
+    """What one issued pixel must carry; ``px`` is its place in its column group ``index``."""
 
     load: int
     first: int
@@ -242,6 +242,7 @@ class Pixel:
     phase: int
     byte: int
     outside: int = 0
+    px: int = 0
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,7 @@ class Request:
     row: int
     col: int
     first: int
+    px: int = 0
 
 
 def source_base(conv: ConvGeometry) -> int:
@@ -297,8 +299,8 @@ def expected_pixels(conv: ConvGeometry, bank: int = 0) -> list[Pixel]:
     for number, (_, tile) in enumerate(conv.tiles()):
         touched = set()
         for _, at in tile_steps(conv, tile):
-            for place, (y, x, iy, ix, kc) in enumerate(at):
-                index = (y - tile.row) * tile.cols + x - tile.col
+            for y, x, iy, ix, kc in at:
+                index, px = group_of(conv, tile, y, x)
                 src, phase, byte = base + iy * conv.row_words + ix * conv.depth + kc, 0, 0
                 if conv.from_frame:
                     byte = ix * conv.channels_in + kc * conv.lanes_in
@@ -307,12 +309,19 @@ def expected_pixels(conv: ConvGeometry, bank: int = 0) -> list[Pixel]:
                 last = kc == conv.depth - 1
                 inside = conv.from_frame or (0 <= iy < conv.rows_in and 0 <= ix < conv.cols_in)
                 pixels.append(
-                    Pixel(place == 0, index not in touched, (number + bank) % 2, index,
+                    Pixel(index == group_of(conv, tile, *at[0][:2])[0], (index, px) not in touched,
+                          (number + bank) % 2, index,
                           conv.last_lanes if last else conv.lanes_in, src, phase, byte,
-                          outside=not inside)
+                          outside=not inside, px=px)
                 )  # fmt: skip
-                touched.add(index)
+                touched.add((index, px))
     return pixels
+
+
+def group_of(conv: ConvGeometry, tile: Tile, row: int, col: int) -> tuple[int, int]:
+    """Where an output's sums are: the column group in the tile, and the pixel in the group."""
+    group, px = divmod(col - tile.col, conv.px)
+    return (row - tile.row) * ceil_div(tile.cols, conv.px) + group, px
 
 
 def expected_words(conv: ConvGeometry, base: int) -> list[int]:
@@ -333,6 +342,7 @@ def expected_requests(conv: ConvGeometry, bank: int = 0) -> list[Request]:
     for number, (ko, tile) in enumerate(conv.tiles()):
         for index in range(tile.pixels):
             row, col = tile.row + index // tile.cols, tile.col + index % tile.cols
+            group_index, px = group_of(conv, tile, row, col)
             pixel = row * conv.cols + col
             place = 0 if conv.stage.pool is not None else pixel
             skipped = pixel if any(isinstance(s, Skip) for s in conv.stage.epilogue) else place
@@ -341,7 +351,8 @@ def expected_requests(conv: ConvGeometry, bank: int = 0) -> list[Request]:
                 requests.append(
                     Request(
                         bank=(number + bank) % 2,
-                        index=index,
+                        index=group_index,
+                        px=px,
                         group=group,
                         channel=channel,
                         fm=skipped * conv.groups + channel,

@@ -36,6 +36,7 @@ class ControlLog:
     def __init__(self, conv: ConvGeometry) -> None:
         self.conv = conv
         self.pixels: list[cases.Pixel] = []
+        self.issued = 0
         self.words: list[int] = []
         self.requests: list[cases.Request] = []
         self.opens: list[int] = []
@@ -46,8 +47,9 @@ class ControlLog:
     def note(self, outputs, rows_ready: int) -> None:
         """Add a cycle."""
         pixel, request = outputs["pixel"], outputs["request"]
-        if pixel.pop("valid"):
-            self.pixels.append(cases.Pixel(**pixel))
+        if pixel["valid"]:
+            self.issued += 1
+            self.pixels += [cases.Pixel(**one) for one in pixels_of(pixel)]
             self._check_row(pixel, rows_ready)
         if request.pop("valid"):
             self.requests.append(cases.Request(**request))
@@ -85,6 +87,18 @@ class ControlLog:
             assert self.freed == [end * stride - pad for end in bands]
 
 
+def pixels_of(group: dict) -> list[dict]:
+    """The valid pixels of a request, one by one."""
+    sources = group.get("px_src", [group["src"]])
+    common = {n: v for n, v in group.items() if n not in ("valid", "px_src")}
+    per_pixel = [name for name in ("first", "outside") if name in group]
+    return [
+        common | {"src": src, "px": px} | {name: group[name] >> px & 1 for name in per_pixel}
+        for px, src in enumerate(sources)
+        if group["valid"] >> px & 1
+    ]
+
+
 def segments(conv: ConvGeometry) -> tuple[list[int], list[int]]:
     """Positions in the word sequence of every weight segment's first and last word."""
     ends, count, channel_tiles = [], 0, []
@@ -120,7 +134,7 @@ def drive_control(dut: Frozen, core: CoreParams, binary: bool, seed: int, frozen
             rows_ready += int(rows_ready < conv.rows_in and rng.random() < 0.05)
         assert started
         assert counted == prediction.active, conv.stage.name
-        assert len(log.pixels) == prediction.issued
+        assert log.issued == prediction.issued
         assert len(log.requests) == prediction.drained
         log.check(row, bank)
         bank = (bank + len(list(conv.tiles()))) % 2
@@ -154,6 +168,16 @@ class Source:
             )[0]
         self.base = cases.source_base(conv)
         self.noise = rng
+
+    def operands(self, group: dict) -> int:
+        """What the array must see for a request; noise where a pixel is not valid."""
+        width = self.conv.lanes_in * self.a_width
+        found = int(self.noise.integers(1 << min(62, self.conv.px * width)))
+        for pixel in pixels_of(group):
+            shift = pixel["px"] * width
+            found &= ~(((1 << width) - 1) << shift)
+            found |= self.operand(pixel) << shift
+        return found
 
     def operand(self, pixel: dict) -> int:
         """What the array must see for a pixel; noise in surplus channels of a tensor's word."""
@@ -197,7 +221,7 @@ def drive_engine(dut: Frozen, core: CoreParams, binary: bool, seed: int, frozen:
             feeder.note(outputs)
             pixel, request = outputs["pixel"], outputs["request"]
             asked = outputs["go"] and pixel["valid"]
-            delay = [*delay[1:], source.operand(pixel) if asked else int(rng.integers(2))]
+            delay = [*delay[1:], source.operands(pixel) if asked else int(rng.integers(2))]
             if due[0] is not None:
                 _check_sums(conv, source, due[0], outputs["acc"])
                 seen += 1

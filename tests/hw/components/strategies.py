@@ -45,8 +45,8 @@ def frame_layers(draw) -> Layer:
 
 
 @st.composite
-def networks(draw) -> CoreParams:
-    """Up to four stages and a Plan."""
+def networks(draw, pixels: tuple[int, ...] = (1,)) -> CoreParams:
+    """Up to four stages and a Plan with one of some numbers of pixels at a time."""
     lanes = draw(st.integers(1, 3))
     plan = {
         "lanes": lanes,
@@ -58,6 +58,7 @@ def networks(draw) -> CoreParams:
         "mac_weight_word": draw(st.integers(9, 40)),
         "hop": draw(st.integers(1, 4)),
         "line_words": 4096,
+        "p_px": draw(st.sampled_from(pixels)),
     }
     stages = draw(st.lists(layers(), min_size=1, max_size=3))
     stages += draw(st.lists(frame_layers(), max_size=1))

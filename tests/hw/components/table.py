@@ -100,7 +100,7 @@ def control(core: CoreParams, binary: bool) -> Frozen:
     params = core.engines[binary]
     array = params.array
     layout = request_layout(params.descriptor, params.address_width, array.depth,
-                            array.lanes_out // params.lanes)  # fmt: skip
+                            array.lanes_out // params.lanes, array.px)  # fmt: skip
     return Frozen(EngineControl(params, layout))
 
 
@@ -151,10 +151,19 @@ def filled_control(seed: int, frozen: bool) -> Bench:
     return Bench(dut, loops.drive_control(dut, core, True, seed, frozen))
 
 
-def engine(binary: bool, weights: str, seed: int, frozen: bool, layers=MIXED) -> Bench:
+def pixel_control(seed: int, frozen: bool) -> Bench:
+    """Step generator, issuer and drain for column groups."""
+    core = make_params(list(FILLED), 4, p_px=2, tile_pixels=4)
+    dut = control(core, True)
+    return Bench(dut, loops.drive_control(dut, core, True, seed, frozen))
+
+
+def engine(
+    binary: bool, weights: str, seed: int, frozen: bool, layers=MIXED, p_px: int = 1
+) -> Bench:
     """A whole engine of the mixed network without its gates, or of other stages."""
     core = make_params(
-        [replace(layer, gated=False) for layer in layers], 3, weights=weights,
+        [replace(layer, gated=False) for layer in layers], 3, weights=weights, p_px=p_px,
         **({"weight_word": 24, "mac_weight_word": 24} if weights == "stream" else {}),
     )  # fmt: skip
     dut = Frozen(Engine(core.engines[binary]))
@@ -184,6 +193,9 @@ BENCHES: dict[str, Callable[[int, bool], Bench]] = {
     "engine_real": partial(engine, False, "chip"),
     "control_filled": filled_control,
     "engine_filled": partial(engine, True, "chip", layers=FILLED),
+    "control_pixels": pixel_control,
+    "engine_pixels": partial(engine, True, "chip", layers=FILLED, p_px=2),
+    "engine_4_pixels": partial(engine, True, "stream", p_px=4),
     "engine_streamed": partial(engine, True, "stream"),
     "epilogue": partial(open_loop, epilogue, drivers.drive_epilogue, mixed),
     "epilogue_two_rounds": partial(open_loop, epilogue, drivers.drive_epilogue, chained),
@@ -191,6 +203,7 @@ BENCHES: dict[str, Callable[[int, bool], Bench]] = {
     "sinks": partial(open_loop, sinks, drivers.drive_sinks, mixed),
     "vector_unit": vector,
 }  # fmt: skip
-FREEZABLE = ("control_binary", "control_real", "control_filled", "engine_filled",
-             "engine_binary", "engine_real", "engine_streamed", "vector_unit")  # fmt: skip
+FREEZABLE = ("control_binary", "control_real", "control_filled", "control_pixels",
+             "engine_filled", "engine_pixels", "engine_4_pixels", "engine_binary", "engine_real",
+             "engine_streamed", "vector_unit")  # fmt: skip
 """Benches whose component has an ``enable``."""

@@ -19,7 +19,8 @@ GROUPS = {
     "datapath": ("bipolar_dot_33", "integer_dot_9", "array_binary", "array_real", "epilogue",
                  "epilogue_two_rounds", "max_pool", "sinks", "vector_unit"),
     "engines": ("control_binary", "control_real", "control_filled", "engine_binary", "engine_real",
-                "engine_filled", "engine_streamed"),
+                "engine_filled", "engine_streamed", "control_pixels", "engine_pixels",
+                "engine_4_pixels"),
 }  # fmt: skip
 """Components that share a build."""
 
