@@ -23,7 +23,8 @@ from r2b.train import checkpoint, zoo
 from tests.explore.conftest import COMMAND, DEVICES, SPACE, contents
 
 FEW = ["--axis", "p_in=8", "--axis", "p_out=8", "--axis", "lanes=2,4", "--axis", "tile_pixels=16",
-       "--axis", "bus=64", "--axis", "mac_tiles=1,2", "--workers", "1"]  # fmt: skip
+       "--axis", "bus=64", "--axis", "mac_tiles=1,2", "--axis", "lut_tiles=0",
+       "--workers", "1"]  # fmt: skip
 
 
 def read(path: Path) -> list[dict[str, str]]:

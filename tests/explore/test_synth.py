@@ -26,8 +26,9 @@ from r2b.ir import serialize
 from tests.hw.programs import Shape, random_program
 
 ONE = ["--device", "ecp5-85f", "--axis", "p_in=8", "--axis", "p_out=8", "--axis", "lanes=2",
-       "--axis", "mac_tiles=1", "--axis", "bus=64", "--axis", "tile_pixels=16,32",
-       "--axis", "gate_macs=1,4", "--axis", "weights=chip", "--workers", "1"]  # fmt: skip
+       "--axis", "lut_tiles=0", "--axis", "mac_tiles=1", "--axis", "bus=64",
+       "--axis", "tile_pixels=16,32", "--axis", "gate_macs=1,4", "--axis", "weights=chip",
+       "--workers", "1"]  # fmt: skip
 YOSYS = """#!{python}
 import json, pathlib, sys
 script = pathlib.Path("synth.ys").read_text() if "synth.ys" in sys.argv else ""
