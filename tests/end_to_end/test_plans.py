@@ -15,7 +15,7 @@ PLANS = {
     "16x16": {"parallelism": (16, 16)},
     "32x32": {"parallelism": (32, 32), "lanes": 8, "mac_out": 16},
     "64x64 default": {},
-    "16x32 streamed": {"parallelism": (16, 32), "weights": "stream"},
+    "16x32x2 streamed": {"parallelism": (16, 32, 2), "weights": "stream"},
     "32x16 streamed, narrow bus": {
         "parallelism": (32, 16), "weights": "stream", "weight_word": 32, "mac_weight_word": 32,
         "tile_pixels": 20,

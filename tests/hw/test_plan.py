@@ -18,7 +18,9 @@ POSITIVE = ("p_in", "p_out", "lanes", "mac_out", "tile_pixels", "weight_word", "
 
 def full() -> Plan:
     """A Plan in which every field differs from its default."""
-    return make_plan(tensors={"b": 7, "a": 0}, signs={"s": 3}, pixel_outer=("stem", "short"), hop=5)
+    return make_plan(
+        tensors={"b": 7, "a": 0}, signs={"s": 3}, pixel_outer=("stem", "short"), hop=5, p_px=2
+    )
 
 
 def changed(**content) -> str:
@@ -50,9 +52,19 @@ def test_read(tmp_path):
     assert Plan.read(path) == full()
 
 
-def test_hop_may_be_missing():
-    """It has a default."""
-    assert Plan.from_json(changed(hop=None)).hop == 8
+def test_later_parameters_may_be_missing():
+    """They have defaults."""
+    plan = Plan.from_json(changed(hop=None, p_px=None))
+    assert (plan.hop, plan.p_px) == (8, 1)
+
+
+@pytest.mark.parametrize("value", [0, 3, 8, 2.0, "2", True, None])
+def test_pixels(value):
+    """Powers of two up to 4."""
+    with pytest.raises(PlanError, match=re.escape(
+        f"Plan: p_px must be one of (1, 2, 4), not {value!r}"
+    )):  # fmt: skip
+        make_plan(p_px=value)
 
 
 @pytest.mark.parametrize("name", POSITIVE)
