@@ -112,7 +112,7 @@ class Plan:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise PlanError(f"Plan: {name} must be a positive integer, not {value!r}")
-        if self.p_px not in PIXELS or isinstance(self.p_px, bool):
+        if type(self.p_px) is not int or self.p_px not in PIXELS:
             raise PlanError(f"Plan: p_px must be one of {PIXELS}, not {self.p_px!r}")
         for name in ("p_in", "p_out", "mac_out"):
             if getattr(self, name) % self.lanes:

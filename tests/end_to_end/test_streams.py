@@ -12,7 +12,7 @@ from r2b.sim.verify import verify
 SEEDS = range(20)
 PLANS = {
     "chip": {"parallelism": (16, 16)},
-    "stream": {"parallelism": (16, 32), "weights": "stream", "vector": "stream"},
+    "stream": {"parallelism": (16, 32, 2), "weights": "stream", "vector": "stream"},
 }
 
 

@@ -11,7 +11,7 @@ from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.timing import predict
 from r2b.sim.harness import Simulator, Streams
 from r2b.sim.verify import verify
-from tests.hw.families import FAMILIES
+from tests.hw.families import FAMILIES, kernels
 from tests.hw.programs import random_frames
 
 CHIP = {"parallelism": (8, 8), "tile_pixels": 16}
@@ -23,13 +23,15 @@ MIXED = {
     "parallelism": (8, 4), "weights": "stream", "tile_pixels": 9, "lanes": 2, "mac_out": 14,
     "hop": 3, "mac_packing": 2, "lut_macs": 11,
 }  # fmt: skip
-PIXELS = {"parallelism": (8, 4, 4), "weights": "stream", "tile_pixels": 3}
 OTHERS = dict.fromkeys(("react", "gates", "dense"), WHOLE) | {
-    "padded": {"parallelism": (8, 8, 2), "tile_pixels": 5}, "kernels": PIXELS,
-}  # fmt: skip
+    "padded": {"parallelism": (8, 8, 2), "tile_pixels": 5},
+    "kernels": {"parallelism": (8, 4, 4), "weights": "stream", "tile_pixels": 3},
+}
+"""Families that run in another way; the last two with several pixels at a time."""
+PROGRAMS = FAMILIES | {"kernels": kernels}
 RUNS = [
     (name, index + 1, OTHERS.get(name, CHIP if index % 2 else STREAMED))
-    for index, name in enumerate(FAMILIES)
+    for index, name in enumerate(PROGRAMS)
 ]
 RUNS += [("gates", 5, PACKED), ("factors", 6, MIXED)]
 FRAMES = 4
@@ -38,7 +40,7 @@ FRAMES = 4
 @pytest.mark.parametrize(("name", "seed", "changes"), RUNS, ids=lambda v: str(v)[:9])
 def test_bit_exact_and_predicted(name, seed, changes, tmp_path):
     """Every stored tensor, sign map and logit; active cycles per stage; cycles per frame."""
-    program = FAMILIES[name](seed)
+    program = PROGRAMS[name](seed)
     plan = make_plan(program, **changes)
     frames = random_frames(program, FRAMES)
     simulator = Simulator([emit_verilog(program, plan, tmp_path)], Streams.of(program, plan))

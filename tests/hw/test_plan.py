@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from r2b.hw.plan import PLAN_VERSION, Plan
+from r2b.hw.plan import OPTIONAL, PLAN_VERSION, Plan
 from r2b.ir.errors import PlanError
 from tests.hw.components.cases import PLAN, make_plan
 
@@ -23,8 +23,14 @@ def full() -> Plan:
         signs={"s": 3},
         pixel_outer=("stem", "short"),
         hop=5,
+        weights="stream",
+        vector="stream",
+        gate_macs=1,
+        constants="logic",
+        presum_buffer=True,
         mac_packing=2,
         lut_macs=1,
+        p_px=2,
     )
 
 
@@ -59,8 +65,12 @@ def test_read(tmp_path):
 
 def test_what_older_plans_lack_has_a_default():
     """The accelerator that was built before there was a choice."""
-    plan = Plan.from_json(changed(hop=None, mac_packing=None, lut_macs=None))
-    assert (plan.hop, plan.mac_packing, plan.lut_macs) == (8, 1, 0)
+    later = dict.fromkeys(OPTIONAL)
+    plan = Plan.from_json(changed(**later))
+    assert {name: getattr(plan, name) for name in later} == {
+        "hop": 8, "mac_packing": 1, "lut_macs": 0, "p_px": 1, "vector": "chip",
+        "constants": "auto", "presum_buffer": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -70,12 +80,30 @@ def test_what_older_plans_lack_has_a_default():
         ("mac_packing", True, "mac_packing must be 1 or 2, not True"),
         ("lut_macs", 5, "lut_macs must be 0 to mac_out 4, not 5"),
         ("lut_macs", -1, "lut_macs must be 0 to mac_out 4, not -1"),
+        ("vector", "disk", r"vector must be one of \('chip', 'stream'\), not 'disk'"),
+        ("vector", "stream", "vector can only be 'stream' where weights are"),
+        ("constants", "rom", r"constants must be one of \('auto', 'logic'\), not 'rom'"),
     ],
 )
-def test_what_macs_are_made_of(name, value, text):
-    """One or two per DSP block, and no more of LUTs than there are."""
+def test_what_parts_are_made_of(name, value, text):
+    """One or two per DSP block, and no more of LUTs than there are; where weights come from."""
     with pytest.raises(PlanError, match=f"^Plan: {text}$"):
         make_plan(**{name: value})
+
+
+def test_a_streamed_vector_unit_takes_a_word_per_cycle():
+    """Of eight bits per product."""
+    with pytest.raises(PlanError, match="gate_macs must be weight_word / 8, not 3 with 64 bits$"):
+        make_plan(weights="stream", vector="stream", weight_word=64, gate_macs=3)
+
+
+@pytest.mark.parametrize("value", [0, 3, 8, 2.0, "2", True, None])
+def test_pixels(value):
+    """Powers of two up to 4."""
+    with pytest.raises(PlanError, match=re.escape(
+        f"Plan: p_px must be one of (1, 2, 4), not {value!r}"
+    )):  # fmt: skip
+        make_plan(p_px=value)
 
 
 @pytest.mark.parametrize("name", POSITIVE)
