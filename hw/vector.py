@@ -466,9 +466,8 @@ def _registered(m: Module, value, name: str):
 
 
 def _product(m: Module, a, b):
-    """``a * b`` from partial products that are registered; every factor is signed."""
-    low, high = Cat(a[:PART], 0).as_signed(), a[PART:].as_signed()
-    b = b if b.shape().signed else Cat(b, 0).as_signed()
+    """``a * b`` from partial products that are registered."""
+    low, high = a[:PART].as_unsigned(), a[PART:].as_signed()
     parts = []
     for name, part in (("low", low), ("high", high)):
         register = Signal((part * b).shape(), name=f"product_{name}", reset_less=True)

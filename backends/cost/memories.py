@@ -215,7 +215,7 @@ def _vector(params: CoreParams) -> list[Memory]:
 # ---------------------------------------------------------------------------------------- products
 
 
-def products(params: CoreParams) -> list[Product]:
+def products(params: CoreParams, pipeline: bool = True) -> list[Product]:
     """All multipliers."""
     found = array_products(params.engines[False].array) if False in params.engines else []
     for binary, engine in params.engines.items():
@@ -228,7 +228,7 @@ def products(params: CoreParams) -> list[Product]:
         # the place of a pixel's factor; yosys shares it among the rounds (opt_share)
         rows, cols = (params.stages.layout[name].width for name in ("rows", "cols"))
         found.append(Product("epilogue", "row x cols", rows, cols, rows + cols, signed=False))
-    return [*found, *vector_products(params)]
+    return [*found, *vector_products(params, pipeline)]
 
 
 def array_products(array: ArrayParams) -> list[Product]:
@@ -258,10 +258,11 @@ def _addresses(params: CoreParams, engine: EngineParams, name: str) -> list[Prod
     ]
 
 
-def vector_products(params: CoreParams) -> list[Product]:
+def vector_products(params: CoreParams, pipeline: bool = True) -> list[Product]:
     """Multipliers of the vector unit.
 
-    The product behind the layers is there without gates, too; the head's are zeros."""
+    The product behind the layers is there without gates, too; the head's are zeros. ``pipeline``
+    False: it is not in two parts, with registers behind them."""
     p, tables = params.vector, params.vector.tables
     mean = p.value_width + MEAN_FRACTION + 1
     multiplier = _signed(tables.dense, "m")
@@ -271,8 +272,9 @@ def vector_products(params: CoreParams) -> list[Product]:
         ),
         Product("vector", "mean", mean, _signed(tables.means, "a"), mean + MULTIPLIER_BITS),
         Product("vector", "dot", VECTOR_BITS, 8, VECTOR_BITS + 8, p.macs),
-        *(Product("vector", f"dense, {name}", width, multiplier, width + multiplier)
-          for name, width in (("low", PART + 1), ("high", ACC_BITS - PART))),
+        *(_parts(tables.dense, "m") if pipeline else [
+            Product("vector", "dense", ACC_BITS, multiplier, ACC_BITS + MULTIPLIER_BITS)
+        ]),
     ]  # fmt: skip
     if not has_gates(params):
         return found
@@ -282,6 +284,17 @@ def vector_products(params: CoreParams) -> list[Product]:
                 slope + MULTIPLIER_BITS)
         for name in ("gn", "gp")
     ]  # fmt: skip
+
+
+def _parts(table: Table, name: str) -> list[Product]:
+    """A sum in two parts times a field; the low one has no sign where the field has none."""
+    shape, high = table.layout[name].shape, ACC_BITS - PART
+    factor = _signed(table, name)
+    low = (PART + 1, factor) if shape.signed else (PART, shape.width)
+    return [
+        Product("vector", "dense, low", *low, PART + factor, signed=shape.signed),
+        Product("vector", "dense, high", high, factor, high + factor),
+    ]
 
 
 def _signed(table: Table, name: str) -> int:

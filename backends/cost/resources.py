@@ -150,8 +150,8 @@ def estimate(program: Program, plan: Plan, family: str | None = None) -> Resourc
 def estimate_params(params: CoreParams, family: str, *, pipeline: bool = True) -> Resources:
     """Resources of a core with these parameters.
 
-    ``pipeline`` False: without the registers of that feature, as most accelerators of the
-    calibration were synthesized.
+    ``pipeline`` False: without the registers of that feature and the product they part, as most
+    accelerators of the calibration were synthesized.
     """
     found = {name: Count() for name in COMPONENTS}
     all_memories = memories(params)
@@ -163,7 +163,7 @@ def estimate_params(params: CoreParams, family: str, *, pipeline: bool = True) -
     for memory in all_memories:
         mapped = map_memory(memory, family)
         found[memory.component] += Count(ram18=mapped.ram18, lutram=mapped.lutram)
-    for product in products(params):
+    for product in products(params, pipeline):
         found[product.component] += Count(dsp=dsp_blocks(product, family))
     used = {name: count for name, count in found.items() if count != Count()}
     unmeasured = _unmeasured(needed, coefficients()["families"][CALIBRATED[family]])
