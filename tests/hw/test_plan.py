@@ -93,7 +93,7 @@ def test_what_parts_are_made_of(name, value, text):
 
 def test_a_streamed_vector_unit_takes_a_word_per_cycle():
     """Of eight bits per product."""
-    with pytest.raises(PlanError, match="gate_macs must be weight_word / 8, not 3 with 64 bits$"):
+    with pytest.raises(PlanError, match=r"must be weight_word / 8, not 3 with 64 bits$"):
         make_plan(weights="stream", vector="stream", weight_word=64, gate_macs=3)
 
 
