@@ -54,9 +54,9 @@ AXES = {
         Axis("lanes", (1, 2, 4, 8, 16), "epilogue lanes"),
         Axis("mac_tiles", (1, 2, 4, 8), "elements of the MAC array per epilogue lane"),
         Axis("mac_packing", (1, 2), "products of the MAC array in a DSP block"),
-        Axis("lut_tiles", (0, 1, 2, 4), "of mac_tiles, those whose products are made of LUTs"),
-        Axis("tile_pixels", (16, 32, 64, 128), "pixels whose sums the accumulators hold"),
-        Axis("gate_macs", (1, 4, 16), "int8 products per cycle in the vector unit"),
+        Axis("lut_tiles", (0, 2), "of mac_tiles, those whose products are made of LUTs"),
+        Axis("tile_pixels", (32, 64), "pixels whose sums the accumulators hold"),
+        Axis("gate_macs", (4, 16), "int8 products per cycle in the vector unit"),
     )
 }
 """Name -> axis. Points that agree in the first ones follow each other and share what depends on
