@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py real-to-binary-224 --act-bits 9
     python benchmarks/scale.py real-to-binary-32 --frames 4 --steps compile,verilog
+    python benchmarks/scale.py real-to-binary-32 --parallelism 64x64x2 --set weight_word=256
 
 Steps, each in a process of its own: ``compile`` (r2b-compile to a Program, calibrated on crops of
 two photographs), ``verilog`` (Plan with streamed weights, Verilog), ``build`` (Verilator and C++),
@@ -14,8 +15,9 @@ it says so, analytic.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -24,9 +26,11 @@ from rich.console import Console
 from rich.table import Table
 from tools import BUILD, COMPILE, measure
 
-from r2b.backends.cost.cycles import predict_cycles
+from r2b.backends.cost.cycles import Cycles, predict_cycles
 from r2b.backends.fpga.planner import make_plan, parse_parallelism
 from r2b.backends.target import Source, emit_accelerator
+from r2b.hw.plan import Plan
+from r2b.ir.program import BinaryConv, Program
 from r2b.ir.serialize import load
 from r2b.sim.harness import Simulator, read_compiled
 from r2b.sim.verify import verify
@@ -40,25 +44,32 @@ SIMULATE = (
 )
 
 
-def write(folder: str, device: str, parallelism: str) -> None:
-    """Plan with streamed weights, Verilog, testbench."""
+def write(folder: str, device: str, parallelism: str, *settings: str) -> None:
+    """Plan with streamed weights and other settings, Verilog, testbench."""
     program = load(Path(folder))
     shape = parse_parallelism(parallelism)
-    plan = make_plan(program, device, parallelism=shape, weights="stream")
+    changes: dict[str, Any] = {"weights": "stream"}
+    for name, _, value in (text.partition("=") for text in settings):
+        changes[name] = int(value) if value.isdigit() else value
+    if "weight_word" in changes:  # one bus
+        changes["mac_weight_word"] = changes["weight_word"]
+    plan = make_plan(program, device, parallelism=shape, **changes)
     frames = crops(program.input_shape[1], 1, seed=3)
     emit_accelerator(Source(program, plan, frames), Path(folder))
     size = (Path(folder) / "rtl" / "r2b_top.v").stat().st_size
     print(
-        f"{size / 2**20:.1f} MiB of Verilog, {plan.lanes} lanes, {plan.mac_out * plan.lanes} MACs"
+        f"{size / 2**20:.1f} MiB of Verilog, {plan.lanes} lanes, {plan.mac_out * plan.lanes} MACs, "
+        f"{plan.weight_word} bits per cycle, vector unit {plan.vector}"
     )
 
 
-def simulate(folder: str, count: str) -> None:
+def simulate(folder: str, count: str, stalls: str) -> None:
     """Frames in Verilator against the Program: bits, speed, cycles of every stage."""
     compiled = read_compiled(Path(folder))
     program, plan = compiled.program, compiled.plan
     frames = crops(program.input_shape[1], int(count), seed=3)
-    done = verify(Simulator.of_folder(Path(folder)), program, plan, frames)
+    seed = int(stalls) if stalls else None
+    done = verify(Simulator.of_folder(Path(folder)), program, plan, frames, stalls=seed)
     bits = sum(done.report.compared_bits.values())
     print(f"{done.report.total:,} of {bits:,} bits differ; {len(done.report.mismatches)} misplaced")
     rate = done.cycles / done.seconds
@@ -73,8 +84,30 @@ def simulate(folder: str, count: str) -> None:
         wanted = predicted.active(name)
         table.add_row(name, f"{wanted:,}", f"{active:,}", f"{active - wanted:,}", f"{waiting:,}")
     active = max(frame.active for frame in done.frames)
-    table.add_row("frame", f"{predicted.frame:,}", f"{active:,}", f"{active - predicted.frame:,}")
+    waiting = max(frame.total - frame.active for frame in done.frames)
+    table.add_row("frame", f"{predicted.frame:,}", f"{active:,}", f"{active - predicted.frame:,}",
+                  f"{waiting:,}")  # fmt: skip
     Console(width=120).print(table)
+    print(shares(program, plan, predicted))
+
+
+def shares(program: Program, plan: Plan, predicted: Cycles) -> str:
+    """Cycles by kind of stage, and what the XNOR array makes of its own against all nine taps."""
+    cycles: Counter[str] = Counter()
+    for stage in program.stages:
+        cycles[type(stage.contraction).__name__] += predicted.active(stage.name)
+    first = predicted.active(program.stages[0].name)
+    work = sum(
+        s.contraction.weight.size * s.shape[1] * s.shape[2]
+        for s in program.stages
+        if isinstance(s.contraction, BinaryConv)
+    )
+    lanes = plan.p_in * plan.p_out * plan.p_px
+    return (
+        f"first convolution {first:,}, binary {cycles['BinaryConv']:,}, shortcuts "
+        f"{cycles['RealConv'] - first:,}, head {predicted.active(program.head.name):,}; XNOR array "
+        f"{work / lanes / cycles['BinaryConv']:.1%} of its lanes (all taps counted)"
+    )
 
 
 def prepare(arch: str, folder: Path) -> Path:
@@ -92,6 +125,10 @@ def main(
     device: Annotated[str, typer.Option()] = "xc7z020",
     parallelism: Annotated[str, typer.Option()] = "64x64",
     frames: Annotated[int, typer.Option(help="frames to simulate")] = 1,
+    stalls: Annotated[int | None, typer.Option(help="seed of random stalls of all streams")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the Plan")
+    ] = None,
     steps: Annotated[str, typer.Option(help="some of the steps")] = ",".join(STEPS),
     output: Annotated[Path, typer.Option("-o", help="folder")] = Path("build/scale"),
 ) -> None:
@@ -102,9 +139,15 @@ def main(
     options = ("--target", "numpy", "-q", "-f", "--act-bits", str(act_bits), "-o", folder)
     commands = {
         "compile": lambda: (COMPILE, str(prepare(arch, output)), *options),
-        "verilog": lambda: (VERILOG, here, folder, device, parallelism),
+        "verilog": lambda: (VERILOG, here, folder, device, parallelism, *settings),
         "build": lambda: (BUILD, folder),
-        "simulate": lambda: (SIMULATE, here, folder, str(frames)),
+        "simulate": lambda: (
+            SIMULATE,
+            here,
+            folder,
+            str(frames),
+            "" if stalls is None else str(stalls),
+        ),
     }
     for step in steps.split(","):
         if step not in commands:
