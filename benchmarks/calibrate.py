@@ -126,7 +126,7 @@ def measure_point(point: Any) -> Measured:
         source = emit_verilog(program, point.plan(program), work)
         cells = synthesize(source, family_of(point), Path(work), named=True)
         components = netlist.count(json.loads((Path(work) / NETLIST).read_text()))
-    return {"cells": cells, "components": components, "pipeline": True}
+    return {"cells": cells, "components": components}
 
 
 # ---------------------------------------------------------------------------------------------- fit
@@ -146,21 +146,13 @@ def fit() -> None:
 
 
 def _samples() -> list[tuple[Any, Measured, dict[str, dict[str, float]]]]:
-    """Measured points with their features; without ``pipeline`` where they were measured before."""
-    results, samples = read_results(), []
-    for point in accelerators.POINTS:
-        if point.name in results and results[point.name]["components"]:
-            sizes = features(params_of(point), family_of(point))
-            if not has_pipeline(results[point.name]):
-                for mine in sizes.values():
-                    mine.pop("pipeline", None)
-            samples.append((point, results[point.name], sizes))
-    return samples
-
-
-def has_pipeline(measured: Measured) -> bool:
-    """Whether a point was measured with the registers that the feature ``pipeline`` counts."""
-    return measured.get("pipeline", False)
+    """Measured points with their features."""
+    results = read_results()
+    return [
+        (point, results[point.name], features(params_of(point), family_of(point)))
+        for point in accelerators.POINTS
+        if point.name in results and results[point.name]["components"]
+    ]
 
 
 def _fit_family(samples, family: str, resource: str) -> dict[str, dict[str, float]]:
@@ -231,8 +223,7 @@ def errors(
     for point in accelerators.POINTS:
         if point.name not in results:
             continue
-        pipeline = has_pipeline(results[point.name])
-        predicted = estimate_params(params_of(point), family_of(point), pipeline=pipeline).total
+        predicted = estimate_params(params_of(point), family_of(point)).total
         row = []
         for resource, measured in counted(results[point.name]).items():
             error = getattr(predicted, resource) / measured - 1 if measured else 0.0

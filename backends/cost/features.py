@@ -3,10 +3,6 @@
 Every feature is a number of bits, or of LUTs that a table is worth. The coefficients in
 ``coefficients.json`` say how many LUTs and flip-flops one of them costs; they are near 1 where a
 feature counts registers. Sizes are those that the components in :mod:`r2b.hw` elaborate.
-
-``pipeline`` counts the registers that were added for the clock after most accelerators of the
-calibration had been synthesized. Its coefficient is not fitted with the others: it is what the
-accelerators synthesized since then have more (``benchmarks/calibrate.py``).
 """
 
 from __future__ import annotations

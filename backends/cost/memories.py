@@ -215,7 +215,7 @@ def _vector(params: CoreParams) -> list[Memory]:
 # ---------------------------------------------------------------------------------------- products
 
 
-def products(params: CoreParams, pipeline: bool = True) -> list[Product]:
+def products(params: CoreParams) -> list[Product]:
     """All multipliers."""
     found = array_products(params.engines[False].array) if False in params.engines else []
     for binary, engine in params.engines.items():
@@ -228,7 +228,7 @@ def products(params: CoreParams, pipeline: bool = True) -> list[Product]:
         # the place of a pixel's factor; yosys shares it among the rounds (opt_share)
         rows, cols = (params.stages.layout[name].width for name in ("rows", "cols"))
         found.append(Product("epilogue", "row x cols", rows, cols, rows + cols, signed=False))
-    return [*found, *vector_products(params, pipeline)]
+    return [*found, *vector_products(params)]
 
 
 def array_products(array: ArrayParams) -> list[Product]:
@@ -258,24 +258,20 @@ def _addresses(params: CoreParams, engine: EngineParams, name: str) -> list[Prod
     ]
 
 
-def vector_products(params: CoreParams, pipeline: bool = True) -> list[Product]:
+def vector_products(params: CoreParams) -> list[Product]:
     """Multipliers of the vector unit.
 
-    The product behind the layers is there without gates, too; the head's are zeros. ``pipeline``
-    False: it is not in two parts, with registers behind them."""
+    The product behind the layers is there without gates, too; the head's are zeros."""
     p, tables = params.vector, params.vector.tables
     mean = p.value_width + MEAN_FRACTION + 1
-    multiplier = _signed(tables.dense, "m")
     found = [
         Product(
             "vector", "scaled", p.sum_width, _signed(tables.jobs, "reciprocal"), p.sum_width + 17
         ),
         Product("vector", "mean", mean, _signed(tables.means, "a"), mean + MULTIPLIER_BITS),
         Product("vector", "dot", VECTOR_BITS, 8, VECTOR_BITS + 8, p.macs),
-        *(_parts(tables.dense, "m") if pipeline else [
-            Product("vector", "dense", ACC_BITS, multiplier, ACC_BITS + MULTIPLIER_BITS)
-        ]),
-    ]  # fmt: skip
+        *_parts(tables.dense, "m"),
+    ]
     if not has_gates(params):
         return found
     slope = SIGMOID_BITS + 1

@@ -147,23 +147,17 @@ def estimate(program: Program, plan: Plan, family: str | None = None) -> Resourc
     return estimate_params(params, family or device(plan.device).family)
 
 
-def estimate_params(params: CoreParams, family: str, *, pipeline: bool = True) -> Resources:
-    """Resources of a core with these parameters.
-
-    ``pipeline`` False: without the registers of that feature and the product they part, as most
-    accelerators of the calibration were synthesized.
-    """
+def estimate_params(params: CoreParams, family: str) -> Resources:
+    """Resources of a core with these parameters."""
     found = {name: Count() for name in COMPONENTS}
     all_memories = memories(params)
     needed = features(params, family, all_memories)
-    for sizes in needed.values() if not pipeline else ():
-        sizes.pop("pipeline", None)
     for component, sizes in needed.items():
         found[component] += logic(component, sizes, family)
     for memory in all_memories:
         mapped = map_memory(memory, family)
         found[memory.component] += Count(ram18=mapped.ram18, lutram=mapped.lutram)
-    for product in products(params, pipeline):
+    for product in products(params):
         found[product.component] += Count(dsp=dsp_blocks(product, family))
     used = {name: count for name, count in found.items() if count != Count()}
     unmeasured = _unmeasured(needed, coefficients()["families"][CALIBRATED[family]])

@@ -42,8 +42,7 @@ def test_as_synthesized(point):
         measured.update(counts)
     net = program(point.program)
     params = core_params(ProgramGeometry(net, point.plan(net)))
-    pipeline = RESULTS[point.name].get("pipeline", False)
-    found = estimate_params(params, DEVICES[point.device].family, pipeline=pipeline).total
+    found = estimate_params(params, DEVICES[point.device].family).total
     for resource in ("ram18", "lutram", "dsp"):
         assert getattr(found, resource) == measured[resource], resource
     for resource in ("lut", "ff"):
