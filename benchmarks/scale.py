@@ -139,7 +139,7 @@ def main(
     options = ("--target", "numpy", "-q", "-f", "--act-bits", str(act_bits), "-o", folder)
     commands = {
         "compile": lambda: (COMPILE, str(prepare(arch, output)), *options),
-        "verilog": lambda: (VERILOG, here, folder, device, parallelism, *settings),
+        "verilog": lambda: (VERILOG, here, folder, device, parallelism, *(settings or ())),
         "build": lambda: (BUILD, folder),
         "simulate": lambda: (
             SIMULATE,
