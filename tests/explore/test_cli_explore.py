@@ -24,6 +24,7 @@ from tests.explore.conftest import COMMAND, DEVICES, SPACE, contents
 
 FEW = ["--axis", "p_in=8", "--axis", "p_out=8", "--axis", "lanes=2,4", "--axis", "tile_pixels=16",
        "--axis", "bus=64", "--axis", "mac_tiles=1,2", "--axis", "lut_tiles=0",
+       "--axis", "p_px=1", "--axis", "mac_packing=1", "--axis", "vector=chip",
        "--workers", "1"]  # fmt: skip
 
 
@@ -146,8 +147,8 @@ def test_every_objective(name, model, explored, tmp_path):
         row.update({key: float(row[key]) for key in ("fps", "share", "bandwidth", *RESOURCES)})
     best = min(OBJECTIVES[name].cost(row) for row in rows)
     plan = Plan.read(folder / "plan.json")
-    keys = ("p_in", "p_out", "lanes", "mac_out", "mac_packing", "lut_macs", "tile_pixels",
-            "gate_macs")  # fmt: skip
+    keys = ("p_in", "p_out", "p_px", "vector", "lanes", "mac_out", "mac_packing", "lut_macs",
+            "tile_pixels", "gate_macs")  # fmt: skip
     (chosen,) = (
         row for row in rows
         if row["device"] == plan.device
