@@ -24,7 +24,7 @@ from tests.hw.programs import random_program
 
 PROGRAM = random_program(1)
 DEFAULTS = {
-    "ecp5-25f": (32, 16), "ecp5-45f": (64, 32), "ecp5-85f": (64, 64), "xc7a35t": (32, 32),
+    "ecp5-25f": (64, 16), "ecp5-45f": (64, 32), "ecp5-85f": (64, 64), "xc7a35t": (64, 32),
     "xc7a100t": (64, 64), "xc7z020": (64, 64), "zu3eg": (64, 64), "zu7ev": (64, 64),
 }  # fmt: skip
 
@@ -189,7 +189,7 @@ def test_a_default_plan_that_the_dsps_bind_packs_two_products():
     assert (packed.mac_packing, single.mac_packing) == (2, 1)
     without = make_plan(NARROW, "xc7a35t", mac_packing=1, **more)
     assert packed.lanes * packed.mac_out > without.lanes * without.mac_out
-    assert packed.p_in * packed.p_out > without.p_in * without.p_out
+    assert packed.p_in * packed.p_out >= without.p_in * without.p_out
     assert not misfits(NARROW, packed, SHARES)
 
 
