@@ -25,7 +25,7 @@ def binary(
 ) -> ArrayParams:
     """An XNOR array; ``depth`` sums of ``acc`` bits, ``word`` bits of weights at a time."""
     words = -(-p_in * p_out // word)
-    return ArrayParams(True, p_in, p_out, group, 1, 1, acc, depth, word, words, 8, px)
+    return ArrayParams(True, p_in, p_out, group, 1, 1, acc, depth, word, words, 8, px=px)
 
 
 def real(lanes: int, p_out: int, a_width: int, acc: int, depth: int, word: int) -> ArrayParams:

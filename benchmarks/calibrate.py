@@ -52,10 +52,6 @@ RIDGE = 1e-7
 """Keeps features that grow together together; per count of a component's largest size."""
 ALONE = 10_000
 """Size of the accelerator that an array alone is weighed as a part of."""
-BOARDS = {f"arrays {family}": (family, array_board.ARRAYS[family]) for family in FAMILIES} | {
-    f"pixel arrays {family}": (family, array_board.PIXEL_ARRAYS[family]) for family in FAMILIES
-}
-"""Results of arrays alone -> family, arrays."""
 Measured = dict[str, Any]
 app = typer.Typer(add_completion=False, help=__doc__)
 

@@ -6,14 +6,14 @@ from amaranth.hdl import Elaboratable, Module, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 
-from r2b.backends.fpga.memories import whole_contents
+from r2b.backends.fpga.memories import CLEARED, whole_contents
 
 
 class Memories(Elaboratable):
-    """Memories of some shapes, each with a read port."""
+    """Memories of some shapes, each with a read port, and a write port if ``written``."""
 
-    def __init__(self, *memories):
-        self.memories = memories
+    def __init__(self, *memories, written=False):
+        self.memories, self.written = memories, written
         self.address = Signal(4)
 
     def elaborate(self, platform):
@@ -23,12 +23,15 @@ class Memories(Elaboratable):
             m.submodules[f"memory{index}"] = memory
             port = memory.read_port(domain="comb")
             m.d.comb += port.addr.eq(self.address[: len(port.addr)])
+            if self.written:
+                write = memory.write_port()
+                m.d.comb += [write.en.eq(self.address[0]), write.data.eq(self.address)]
         return m
 
 
-def text(*memories):
+def text(*memories, written=False):
     """RTLIL of some memories."""
-    design = Memories(*memories)
+    design = Memories(*memories, written=written)
     return rtlil.convert(design, ports=[design.address], emit_src=False)
 
 
@@ -54,3 +57,20 @@ def test_the_text_is_amaranths_own(memory):
     assert found == expected
     assert "$meminit_v2" in found
     assert rtlil.ModuleEmitter.emit_memory.__module__ == "amaranth.back.rtlil"
+
+
+@pytest.mark.parametrize(
+    ("depth", "content", "written", "cleared"),
+    [
+        (CLEARED, [], True, True),
+        (CLEARED + 1, [], True, False),
+        (CLEARED + 1, [0, 0, 3], True, True),
+        (CLEARED + 1, [], False, True),
+    ],
+    ids=["small", "large", "with content", "ROM of zeros"],
+)
+def test_only_large_memories_that_are_written_are_not_cleared(depth, content, written, cleared):
+    """What is read before it is written keeps its content, zeros too."""
+    with whole_contents():
+        found = text((unsigned(4), depth, content), written=written)
+    assert ("$meminit_v2" in found) is cleared

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from r2b.backends.cost.resources import estimate
+from r2b.backends.fpga.emit import render_verilog
 from r2b.backends.fpga.planner import (
     MAC_SHARE,
     SHAPES,
@@ -175,6 +176,24 @@ def test_a_plan_of_ones_own_that_does_not_fit():
         "smaller --parallelism or a larger --device (ecp5-85f, xc7a100t, xc7z020, zu3eg, zu7ev)"
     )
     assert misfit_warning(PROGRAM, make_plan(PROGRAM, "xc7z020")) is None
+
+
+def test_the_vector_unit_is_streamed_where_block_ram_is_short(monkeypatch):
+    """Not otherwise, and not where its MACs are asked for."""
+    streamed = {"parallelism": (8, 8), "weights": "stream"}
+    assert make_plan(PROGRAM, **streamed).vector == "chip"
+    monkeypatch.setitem(SHARES, "RAM18", 0.0)
+    plan = make_plan(PROGRAM, **streamed)
+    assert (plan.vector, plan.gate_macs, plan.presum_buffer) == ("stream", 8, True)
+    assert make_plan(PROGRAM, gate_macs=4, **streamed).vector == "chip"
+
+
+def test_constants_of_luts_take_no_block_ram():
+    """In the estimate, and yosys is told so in the Verilog."""
+    shape = {"parallelism": (8, 8), "constants": "logic"}
+    plan = make_plan(WIDE, "ecp5-85f", **shape)
+    assert estimate(WIDE, plan).components["epilogue"].ram18 == 0
+    assert '(* rom_style = "logic" *)' in render_verilog(ProgramGeometry(WIDE, plan))
 
 
 NARROW = random_program(3)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from r2b.backends.fpga.planner import make_plan
+from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.presum import LATENCY, PresumBuffer, PresumParams
+from r2b.hw.timing import predict
 from tests.hw.components.benches import Bench, simulate
+from tests.hw.families import FAMILIES
 
 TAPS = 4
 
@@ -56,3 +60,15 @@ def test_sums(shape):
     lanes, bits, size, words = shape
     params = PresumParams(lanes, bits, bits + 2, size, words)
     simulate(Bench(PresumBuffer(params), drive(params, seed=sum(shape))))
+
+
+def test_a_buffered_stage_reads_its_windows_once():
+    """Every tile of output channels but the first takes a quarter of the pixels."""
+    program, issued = FAMILIES["react"](1), {}
+    for buffered in (False, True):
+        plan = make_plan(program, parallelism=(8, 4), lanes=4, mac_out=4, presum_buffer=buffered)
+        geometry = ProgramGeometry(program, plan)
+        assert geometry.buffered is buffered
+        stage = next(c for c in predict(geometry) if c.name == "shortcut4")
+        issued[buffered] = stage.issued
+    assert issued[True] * 12 == issued[False] * (4 + 2)  # three tiles of four taps
