@@ -11,6 +11,8 @@ weight, are rows that a registered tree of adders sums::
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
@@ -74,12 +76,14 @@ class EqualBits(wiring.Component):
                 return rows[0]
 
 
+@cache
 def latency_of(lanes: int) -> int:
     """Cycles from operands to their count."""
     rows = max(map(len, _columns(lanes)))
     return -(-levels_of(lanes) // LEVELS) + max(1, (rows - 1).bit_length())
 
 
+@cache
 def levels_of(lanes: int) -> int:
     """Levels of compressors, the first one included."""
     columns, levels = _first_columns(lanes), 1
@@ -88,6 +92,7 @@ def levels_of(lanes: int) -> int:
     return levels
 
 
+@cache
 def register_bits(lanes: int) -> int:
     """Registers between operands and count."""
     columns, found = _first_columns(lanes), 0
