@@ -115,8 +115,8 @@ POINTS = (
     Point("digits", X, (32, 16), False, _small(8, 64, 8, **_WHOLE)),
     Point("gates", X, (16, 16), True, _small(4, 32, mac_packing=2)),
     Point("gates", E, (16, 16), True, _small(4, 32, lut_macs=4)),
-    Point("digits", E, (64, 64)),
-    Point("digits", X, (64, 64)),
+    Point("digits", E, (64, 64), True),
+    Point("digits", X, (64, 64), True),
     Point("gates", X, (16, 16), False, _small(4, 16, p_px=2)),
     Point("gates", E, (16, 16), False, _small(4, 16, p_px=2)),
 )
