@@ -189,11 +189,7 @@ class ContractionArray(wiring.Component):
         """Shadow register, hop chain, elements, drain multiplexer."""
         m = Module()
         p = self.params
-        shadow = Signal(p.word * p.load_words, reset_less=True)
-        with m.If(self.shift):
-            m.d.sync += shadow.eq(Cat(shadow, self.shift_data) >> p.word)
-        request = Signal(drain_layout(p), reset_less=True)
-        m.d.sync += request.eq(self.drain)
+        shadow, request = self._registers(m)
         sums = []
         per_pe, pairs = p.lanes_in * p.w_width, p.pairs
         stages = [Signal(sample_layout(p), name=f"hop_{hop}") for hop in range(p.hops + 1)]
@@ -220,6 +216,16 @@ class ContractionArray(wiring.Component):
                 with m.Case(index):
                     m.d.sync += self.o.eq(group)
         return m
+
+    def _registers(self, m: Module) -> tuple[Signal, data.View]:
+        """Shadow weights, and the drain's request a cycle later."""
+        p = self.params
+        shadow = Signal(p.word * p.load_words, reset_less=True)
+        with m.If(self.shift):
+            m.d.sync += shadow.eq(Cat(shadow, self.shift_data) >> p.word)
+        request = Signal(drain_layout(p), reset_less=True)
+        m.d.sync += request.eq(self.drain)
+        return shadow, request
 
 
 class ProcessingElement(wiring.Component):

@@ -17,7 +17,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from r2b.hw.array import ArrayParams, ContractionArray, drain_layout, sample_layout
+from r2b.hw.array import ArrayParams, ContractionArray, sample_layout
 from r2b.hw.compressor import EqualBits
 
 
@@ -45,11 +45,7 @@ class PixelArray(ContractionArray):
         """Shadow register, hop chain, elements, drain multiplexer."""
         m = Module()
         p = self.params
-        shadow = Signal(p.word * p.load_words, reset_less=True)
-        with m.If(self.shift):
-            m.d.sync += shadow.eq(Cat(shadow, self.shift_data) >> p.word)
-        request = Signal(drain_layout(p), reset_less=True)
-        m.d.sync += request.eq(self.drain)
+        shadow, request = self._registers(m)
         sums = []
         sample = self.i
         for hop in range(p.hops):
