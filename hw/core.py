@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
@@ -26,7 +26,9 @@ TRACE = {
 
 
 class Core(wiring.Component):
-    """Runs the Program's stages on each frame and puts out its logits.
+    """Runs the Program's stages on each frame, or batch of frames, and puts out its logits.
+
+    With several frames to a batch, ``busy``, ``done``, ``run`` and ``counters`` are the batch's.
 
     Members
     -------
@@ -43,6 +45,8 @@ class Core(wiring.Component):
     dropped, early, late, misplaced : Out(1)
         Pulses: a bad frame's result was suppressed; a frame's ``last`` came early or late; the
         weight stream's ``last`` did not match.
+    given : Out(1)
+        Only with several frames: pulse, a frame's result was put out.
     stage : Out
         Index of the running stage.
     counters : Out
@@ -71,6 +75,8 @@ class Core(wiring.Component):
         }
         if self.streamed:
             members["weights"] = In(weights.weight_stream(plan.weight_word))
+        if p.batch.several:
+            members["given"] = Out(1)
         members |= {f"trace_{name}": Out(width) for name, width in TRACE.items()}
         members["trace_fm_data"] = Out(plan.lanes * plan.act_bits)
         members["trace_sm_data"] = Out(plan.lanes)
@@ -157,24 +163,35 @@ class Core(wiring.Component):
         m.submodules.frame = frame = stem.FrameInput(p.frame, p.address_width)
         m.submodules.line = line = stem.LineBuffer(p.frame, p.address_width)
         connect(m, wiring.flipped(self.frames), frame.i)
-        freed, bad = Signal(signed(p.address_width)), Signal()
+        freed, bad = Signal(signed(p.address_width)), Signal(p.batch.frames)
         m.d.comb += [getattr(line, n).eq(getattr(frame, n)) for n in ("w_en", "w_addr", "w_data")]
         m.d.comb += [frame.freed.eq(freed), sequencer.frame.eq(frame.started & self.run)]
         engine = engines[False]
         from_frame = engine.d.frame
         with m.If(engine.release & from_frame):
             m.d.sync += freed.eq(engine.free)
+        after = Cat(bad[1:], frame.bad) if p.batch.several else frame.bad
         with m.If(engine.finish & from_frame):
-            m.d.sync += [freed.eq(0), bad.eq(frame.bad)]
+            m.d.sync += [freed.eq(0), bad.eq(after)]
         m.d.comb += [
             engine.rows_ready.eq(frame.rows_ready),
             frame.release.eq(engine.finish & from_frame),
-            sequencer.bad.eq(bad),
+            sequencer.bad.eq(bad.all() if p.batch.several else bad),
         ]
+        self.bad = bad
         return frame, line
 
     def _vector(self, m: Module, d, go, engines, sequencer) -> vector.VectorUnit:
         m.submodules.vector = unit = vector.VectorUnit(self.params.vector)
+        bad = sequencer.bad
+        if self.params.batch.several:
+            bad = Signal(name="bad_frame")
+            ended = unit.ended & unit.head
+            m.d.comb += [
+                bad.eq(self.bad.bit_select(unit.frame, 1)),
+                self.given.eq(ended & ~bad),
+                self.dropped.eq(ended & bad),
+            ]
         for engine in engines.values():
             m.d.comb += engine.hold.eq(d.gated & ~unit.ready)
         m.d.comb += [
@@ -183,7 +200,7 @@ class Core(wiring.Component):
             unit.start.eq((sequencer.start & d.gated) | sequencer.start_head),
             sequencer.head_done.eq(unit.ready),
             self.logit.eq(unit.logit),
-            self.logit_valid.eq(unit.logit_valid & ~sequencer.bad),
+            self.logit_valid.eq(unit.logit_valid & ~bad),
             self.logit_last.eq(unit.logit_last),
         ]
         return unit
@@ -206,8 +223,9 @@ class Core(wiring.Component):
             self.busy.eq(sequencer.busy),
             self.stage.eq(self.number),
             self.done.eq(sequencer.done & go),
-            self.dropped.eq(sequencer.done & go & sequencer.bad),
         ]
+        if not self.params.batch.several:
+            m.d.comb += self.dropped.eq(sequencer.done & go & sequencer.bad)
         running = Signal(self.counters.shape(), name="running")
         names = dict(zip(COUNTERS, (sequencer.busy, sequencer.busy & go, *causes), strict=True))
         for name, condition in names.items():
@@ -229,7 +247,7 @@ class Core(wiring.Component):
             with m.If(d.binary == binary):
                 m.d.comb += [chosen[n].eq(engine.request[n]) for n, _ in request]
                 m.d.comb += [acc[i].eq(engine.acc[i]) for i in range(p.epilogue.lanes)]
-        lanes = Epilogue(p.epilogue, p.stages.layout, request)
+        lanes = Epilogue(p.epilogue, p.stages.layout, request, p.batch)
         m.submodules.epilogue = lanes
         token = epilogue.token_layout(request)
         sink = Sinks(p.sinks, p.stages.layout, token)
@@ -241,21 +259,30 @@ class Core(wiring.Component):
             unit.gate_addr.eq(lanes.gate_addr),
             lanes.gate_data.eq(unit.gate_data),
             sink.d.eq(d),
-            sink.sum_addr.eq(unit.sum_addr),
+            sink.sum_addr.eq(self._sum_place(unit)),
             unit.sum_data.eq(sink.sum_data),
             sink.token.eq(lanes.token),
             sink.values.eq(lanes.values),
         ]
+        if p.batch.several:
+            m.d.comb += unit.gate_frame.eq(lanes.gate_frame)
         if p.pooled:
             m.submodules.pool = pool = MaxPool(
                 p.pools, p.stages.layout, token, p.epilogue.lanes, p.epilogue.value_width,
-                p.pool_channels, p.pool_depth,
+                p.pool_channels, p.pool_depth, p.batch,
             )  # fmt: skip
             m.d.comb += [pool.d.eq(d), pool.token.eq(lanes.token), pool.values.eq(lanes.values)]
             m.d.comb += pool.token.valid.eq(lanes.token.valid & d.pool)
             with m.If(d.pool):
                 m.d.comb += [sink.token.eq(pool.o_token), sink.values.eq(pool.o_values)]
         return lanes, sink
+
+    def _sum_place(self, unit):
+        """Where the vector unit's sums are: frame after frame."""
+        batch = self.params.batch
+        if not batch.several:
+            return unit.sum_addr
+        return unit.sum_addr + batch.offset(unit.frame, self.params.sinks.sum_depth)
 
     def _request_layout(self, engines) -> data.StructLayout:
         """Fields of a drain request that the epilogue uses; widths of the wider engine."""

@@ -6,19 +6,23 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw.batch import ALONE, Batch
 from r2b.hw.walker import TileWalker
 
 
 def request_layout(
-    descriptor: data.StructLayout, address_width: int, depth: int, groups: int, px: int = 1
-):
+    descriptor: data.StructLayout, address_width: int, depth: int, groups: int, px: int = 1,
+    batch: Batch = ALONE,
+):  # fmt: skip
     """One word of sums: where it stands in the accumulators, and where its result belongs.
 
-    ``px``, only if there are several: which pixel of the column group ``index``.
+    ``px``, only if there are several: which pixel of the column group ``index``; so is ``frame``,
+    whose offset is in ``fm`` and ``sm``, but not in ``channel``.
     """
     field = dict(descriptor.members)
     return data.StructLayout(
         ({"px": range(px)} if px > 1 else {})
+        | ({"frame": range(batch.frames)} if batch.several else {})
         | {
             "valid": 1,
             "bank": 1,
@@ -30,7 +34,7 @@ def request_layout(
             "sm_bank": unsigned(address_width),
             "row": field["rows"],
             "col": field["cols"],
-            "first": 1,  # first pixel of the stage
+            "first": 1,  # first pixel of the stage, for its frame
         }
     )
 
@@ -52,6 +56,7 @@ class Drain(wiring.Component):
         Pixels per column group of the accumulators.
     flush : int
         Cycles from a request until its result is in every memory.
+    batch : Batch
 
     Members
     -------
@@ -69,10 +74,12 @@ class Drain(wiring.Component):
     """
 
     def __init__(self, descriptor, lanes: int, address_width: int, depth: int, groups: int,
-                 sign_banks: int, flush: int, px: int = 1) -> None:  # fmt: skip
+                 sign_banks: int, flush: int, px: int = 1,
+                 batch: Batch = ALONE) -> None:  # fmt: skip
+        self.batch = batch
         self.address_width, self.groups, self.px = address_width, groups, px
         self.sign_banks, self.flush = sign_banks, flush
-        self.walker = TileWalker(descriptor, lanes, address_width)
+        self.walker = TileWalker(descriptor, lanes, address_width, batch)
         super().__init__(
             {
                 "d": In(descriptor),
@@ -80,7 +87,7 @@ class Drain(wiring.Component):
                 "full": In(2),
                 "hold": In(1),
                 "free": Out(2),
-                "o": Out(request_layout(descriptor, address_width, depth, groups, px)),
+                "o": Out(request_layout(descriptor, address_width, depth, groups, px, batch)),
                 "done": Out(1),
             }
         )
@@ -111,6 +118,8 @@ class Drain(wiring.Component):
             o.sm.eq(position.sm + word),
             o.first.eq((position.row == 0) & (position.col == 0)),
         ]
+        if self.batch.several:
+            m.d.comb += o.frame.eq(walker.o.frame)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += walker.start.eq(self.start)

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from r2b.hw import pool, sinks, weights
 from r2b.hw.array import ArrayParams, sample_layout
+from r2b.hw.batch import ALONE, Batch
 from r2b.hw.descriptor import Table
 from r2b.hw.drain import Drain, request_layout
 from r2b.hw.issue import Issuer, pixel_layout
@@ -45,6 +46,8 @@ class EngineParams:
         Largest weight segment.
     shared : bool
         The weight stream is the vector unit's, too; and memory is short, so segments are packed.
+    batch : Batch
+        Frames that a stage runs for.
     """
 
     array: ArrayParams
@@ -58,6 +61,7 @@ class EngineParams:
     words: tuple[int, ...] | None
     segment_words: int
     shared: bool = False
+    batch: Batch = ALONE
 
     @property
     def pixel_layout(self) -> data.StructLayout:
@@ -132,7 +136,7 @@ class Engine(wiring.Component):
     free : Out, signed
         With ``release``: input rows below are no longer needed.
     release, finish : Out(1)
-        Pulses: a row of tiles, and the whole source, have been read.
+        Pulses: a row of tiles, and the whole source, have been read; once per frame.
     request, acc : Out
         Drain requests, and their sums two cycles later.
     done : Out(1)
@@ -146,7 +150,9 @@ class Engine(wiring.Component):
         self.params = p = params
         a = p.array
         groups = a.lanes_out // p.lanes
-        self.request_layout = request_layout(p.descriptor, p.address_width, a.depth, groups, a.px)
+        self.request_layout = request_layout(
+            p.descriptor, p.address_width, a.depth, groups, a.px, p.batch
+        )
         self.pixel_layout = p.pixel_layout
         super().__init__(
             ({"reading": In(1)} if p.shared else {})
@@ -258,12 +264,12 @@ class EngineControl(wiring.Component):
         self.params = p = params
         a = p.array
         self.generator = StepGenerator(
-            p.descriptor, p.taps, p.lanes, p.address_width, a.depth, p.shared, a.px
+            p.descriptor, p.taps, p.lanes, p.address_width, a.depth, p.shared, a.px, p.batch
         )
         self.issuer = Issuer(p.descriptor, a.lanes_in, p.lanes, p.address_width, a.depth,
                              a.load_words, p.turnaround, a.px)  # fmt: skip
         self.drain = Drain(p.descriptor, p.lanes, p.address_width, a.depth, a.lanes_out // p.lanes,
-                           p.sign_banks, p.flush, a.px)  # fmt: skip
+                           p.sign_banks, p.flush, a.px, p.batch)  # fmt: skip
         super().__init__(
             ({"reading": In(1)} if p.shared else {})
             | {
@@ -314,6 +320,8 @@ class EngineControl(wiring.Component):
         ]
         if self.params.shared:
             m.d.comb += generator.reading.eq(self.reading)
+        if self.params.batch.several:
+            m.d.comb += generator.finish.eq(issuer.finish)
         self._banks(m)
         return m
 

@@ -8,6 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw.batch import ALONE, Batch
 from r2b.hw.memory import registered_read, rom
 from r2b.hw.rounds import (
     MEMORY,
@@ -31,8 +32,8 @@ def gate_layout(lanes: int) -> data.ArrayLayout:
 def token_layout(request: data.StructLayout) -> data.StructLayout:
     """What travels with a value to its sinks."""
     field = dict(request.members)
-    names = ("valid", "first", "channel", "fm", "sm", "sm_bank", "row", "col")
-    return data.StructLayout({name: field[name] for name in names})
+    names = ("valid", "first", "channel", "fm", "sm", "sm_bank", "row", "col", "frame")
+    return data.StructLayout({name: field[name] for name in names if name in field})
 
 
 class Epilogue(wiring.Component):
@@ -46,6 +47,7 @@ class Epilogue(wiring.Component):
     ----------
     params : EpilogueParams
     descriptor, request : StructLayout
+    batch : Batch
 
     Members
     -------
@@ -56,13 +58,15 @@ class Epilogue(wiring.Component):
         The sums, two cycles after their request.
     gate_addr : Out, gate_data : In
         Slopes of a word of channels, one cycle after their address.
+    gate_frame : Out
+        Whose slopes, with several frames.
     skip_addr, multiply_addr : Out, skip_data, multiply_data : In
         Feature memory, two cycles after the address; the second only where some stage multiplies.
     token, values : Out
     """
 
-    def __init__(self, params: EpilogueParams, descriptor, request) -> None:
-        self.params = params
+    def __init__(self, params: EpilogueParams, descriptor, request, batch: Batch = ALONE) -> None:
+        self.params, self.batch = params, batch
         p = params
         address, word = (
             dict(request.members)["fm"],
@@ -79,6 +83,8 @@ class Epilogue(wiring.Component):
             "token": Out(token_layout(request)),
             "values": Out(word),
         }
+        if batch.several:
+            members["gate_frame"] = Out(range(batch.frames))
         self.multiplies = any(part.multiply for part in p.rounds)
         if self.multiplies:
             members |= {"multiply_addr": Out(address), "multiply_data": In(word)}
@@ -103,6 +109,8 @@ class Epilogue(wiring.Component):
             self.gate_addr.eq(tokens[SUMS - 1].channel),
             self.token.eq(tokens[p.latency]),
         ]
+        if self.batch.several:
+            m.d.comb += self.gate_frame.eq(tokens[SUMS - 1].frame)
         self._addresses(m)
         values = self.acc
         for part in p.rounds:
@@ -126,10 +134,13 @@ class Epilogue(wiring.Component):
     def _factor_address(self, m: Module, token) -> None:
         """The word of the same place, of the same channels, or of the same pixel."""
         d = self.d
+        base = d.multiply_base
+        if self.batch.several:  # fm has it in it
+            base = base + self.batch.offset(token.frame, self.batch.fm)
         with m.If(d.multiply_channel):
-            m.d.comb += self.multiply_addr.eq(d.multiply_base + token.channel)
+            m.d.comb += self.multiply_addr.eq(base + token.channel)
         with m.Elif(d.multiply_pixel):
-            m.d.comb += self.multiply_addr.eq(d.multiply_base + token.row * d.cols + token.col)
+            m.d.comb += self.multiply_addr.eq(base + token.row * d.cols + token.col)
         with m.Else():
             m.d.comb += self.multiply_addr.eq(d.multiply_base + token.fm)
 
@@ -185,7 +196,10 @@ class Epilogue(wiring.Component):
         if p.spatial:
             layout = factor_layout(p.lanes)
             table = rom(m, f"spatial_{index}", layout, [layout.from_bits(r) for r in p.spatial])
-            factors = _read(m, table, d.spatial_base + before.fm, f"spatial_{index}")
+            place = d.spatial_base + before.fm
+            if self.batch.several:  # all frames have the same factors
+                place = place - self.batch.offset(before.frame, self.batch.fm)
+            factors = _read(m, table, place, f"spatial_{index}")
             found.append((d[f"spatial{index}"], lambda _, i: factors[i]))
         return found
 

@@ -1,5 +1,8 @@
 """Frames back to back without stalls: when each one begins and ends, and what it waits for.
 
+What is said here of a frame holds for a batch where the Plan has one; then its frames' rows come
+while the stage that reads them runs.
+
 :mod:`r2b.hw.timing` counts active cycles, in which the core waits for no stream. Here the streams
 deliver one pixel and one weight word per cycle from cycle 0 on, the result is always taken, and the
 waiting that remains is exact too: a frame's rows arrive one after the other, and streamed weights
@@ -30,12 +33,12 @@ CLOSES = {
 
 @dataclass(frozen=True)
 class FrameCycles:
-    """One frame without stalls, in cycles since reset.
+    """One frame, or batch, without stalls, in cycles since reset.
 
     Parameters
     ----------
     first, last : int
-        First and last cycle in which the frame is worked on.
+        First and last cycle in which it is worked on.
     active, wait_input, wait_weights : int
         They add up to ``last - first + 1``.
     """
@@ -48,12 +51,12 @@ class FrameCycles:
 
     @property
     def cycles(self) -> int:
-        """Cycles the frame takes."""
+        """Cycles it takes."""
         return self.last - self.first + 1
 
 
 def predict_frames(geometry: ProgramGeometry, count: int) -> list[FrameCycles]:
-    """The first ``count`` frames after reset, offered without a gap."""
+    """The first ``count`` frames, or batches, after reset, offered without a gap."""
     stages = timing.predict(geometry)
     rows = _Rows(core_params(geometry).frame)
     segments = _Segments(geometry) if geometry.plan.weights == "stream" else None
@@ -136,7 +139,7 @@ class _Segments:
     engine: int = weights.REAL
 
     def __post_init__(self) -> None:
-        """Target and words of each segment of a frame; a job's tables are taken as one."""
+        """Target and words of each segment of a batch; a job's tables are taken as one."""
         self.order: list[tuple[int, int]] = []
         for part in weights.segments_of(self.geometry):
             if part.target in weights.TABLES and self.order and self.order[-1][0] == TABLES:

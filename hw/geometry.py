@@ -11,6 +11,9 @@ from here, so that there is one place where a stage's loops are defined::
 Column group ``g`` of a stage has columns ``g * px`` to ``(g + 1) * px - 1``. A group takes a cycle
 if any of its pixels is valid for the tap; the last one of a row may be incomplete. Tiles begin with
 a group.
+
+With several frames to a batch the pixel tiles of all of them take the place of those of one, frame
+by frame; everything here is per frame, except for the weight stream.
 """
 
 from __future__ import annotations
@@ -199,9 +202,9 @@ class ConvGeometry:
 
     @property
     def segments(self) -> int:
-        """Segments of a frame."""
+        """Segments of a batch."""
         if self.buffered:
-            return self.num_tiles
+            return self.plan.batch * self.num_tiles
         return 1 if self.pixel_outer else self.tiles_out
 
     # --- taps ------------------------------------------------------------------------------
@@ -380,7 +383,7 @@ class ConvGeometry:
 
     def stream_words(self) -> list[int]:
         """Words of the weight stream, segment after segment."""
-        times = self.num_tiles // self.tiles_out if self.buffered else 1
+        times = self.segments // self.tiles_out if self.buffered else 1
         return self.weight_words() * times
 
     # --- ranges ----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ def result_stream() -> stream.Signature:
 
 
 class OutputBuffer(wiring.Component):
-    """Holds results of ``classes`` logits until they are taken.
+    """Holds results of ``classes`` logits until they are taken; a batch's are one here.
 
     ``space`` says that the buffer is empty, so that a whole result fits and the writer never waits
     within one. The first logit leaves two cycles after it was written. Throughput one logit per

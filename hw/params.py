@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from r2b.hw import descriptor as tables
 from r2b.hw import rounds, sinks, stem, vector, weights
 from r2b.hw.array import ArrayParams
+from r2b.hw.batch import ALONE, Batch, batch_of
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
 from r2b.hw.memo import remember
@@ -48,6 +49,7 @@ class CoreParams:
     pool_channels: int
     pool_depth: int
     presum: PresumParams | None = None
+    batch: Batch = ALONE
 
 
 def core_params(geometry: ProgramGeometry) -> CoreParams:
@@ -60,7 +62,8 @@ def _core_params(geometry: ProgramGeometry) -> CoreParams:
     stages = tables.Table(tables.stage_rows(geometry))
     taps = tables.Table(tables.tap_rows(geometry)[0])
     pooled = [conv for conv in geometry.stages if conv.pool is not None]
-    fm_words, sm_words = memory_words(geometry)
+    batch = batch_of(geometry)
+    fm_words, sm_words = batch.frames * batch.fm, batch.frames * batch.sm
     width = _address_width(geometry, fm_words, sm_words)
     bounds = [conv.acc_bounds for conv in geometry.convs]
     acc = signed_width(min(low for low, _ in bounds), max(high for _, high in bounds))
@@ -70,7 +73,7 @@ def _core_params(geometry: ProgramGeometry) -> CoreParams:
         max(1, (fm_words - 1).bit_length()), max(1, (sm_words - 1).bit_length()),
         max(conv.all_groups for conv in geometry.convs), remember(
             geometry.program, "thresholds", plan.lanes, lambda: sinks.threshold_rows(geometry)
-        ),
+        ), batch,
     )  # fmt: skip
     lanes = remember(
         geometry.program, "epilogue", (plan.lanes, acc, plan.constants),
@@ -81,7 +84,7 @@ def _core_params(geometry: ProgramGeometry) -> CoreParams:
         convs = geometry.engine(binary)
         if convs:
             engines[binary] = _engine_params(
-                geometry, convs, stages, taps, width, bool(pooled), lanes.latency
+                geometry, convs, stages, taps, width, bool(pooled), lanes.latency, batch
             )
     depths = [conv.stage.shape[2] * conv.all_groups for conv in pooled]
     return CoreParams(
@@ -89,7 +92,7 @@ def _core_params(geometry: ProgramGeometry) -> CoreParams:
         lanes, sink, _frame_params(geometry), vectors,
         fm_words, sm_words, engines, bool(pooled),
         max((conv.all_groups for conv in pooled), default=1), max(depths, default=1),
-        presum_params(geometry),
+        presum_params(geometry), batch,
     )  # fmt: skip
 
 
@@ -101,19 +104,6 @@ def presum_params(geometry: ProgramGeometry) -> PresumParams | None:
     width = plan.act_bits + max(conv.presum_bits for conv in convs)
     words = max(conv.depth for conv in convs)
     return PresumParams(plan.lanes, plan.act_bits, width, plan.tile_pixels, words)
-
-
-def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
-    """Words of the feature memory and of the sign memory that the memory map reaches."""
-    plan, program = geometry.plan, geometry.program
-    features, signs = [1], [1]
-    for name, base in plan.tensors.items():
-        channels, rows, cols = program.tensors[name].shape
-        features.append(base + -(-channels // plan.lanes) * rows * cols)
-    for name, base in plan.signs.items():
-        channels, rows, cols = program.sign_shapes[name]
-        signs.append(base + -(-channels // plan.p_in) * rows * cols)
-    return max(features), max(signs)
 
 
 def _address_width(geometry: ProgramGeometry, fm_words: int, sm_words: int) -> int:
@@ -152,6 +142,7 @@ def _vector_params(geometry: ProgramGeometry) -> vector.VectorParams:
         outputs=max(outputs),
         tables=tables,
         bus=plan.weight_word if plan.vector == "stream" else 0,
+        frames=plan.batch,
     )
 
 
@@ -174,7 +165,7 @@ def _frame_params(geometry: ProgramGeometry) -> FrameParams:
     plan, size = geometry.plan, stem.transfer_bytes(channels)
     return FrameParams(
         size, rows, cols * channels // size, plan.lanes, plan.line_words,
-        tuple(int(z) for z in zero[:size]),
+        tuple(int(z) for z in zero[:size]), plan.batch > 1,
     )  # fmt: skip
 
 
@@ -203,7 +194,7 @@ def with_gate_macs(params: CoreParams, gate_macs: int) -> CoreParams:
 
 
 def _engine_params(
-    geometry, convs: list[ConvGeometry], stages, taps, width, pooled, latency
+    geometry, convs: list[ConvGeometry], stages, taps, width, pooled, latency, batch
 ) -> EngineParams:
     plan, binary = geometry.plan, convs[0].binary
     low = min(conv.acc_bounds[0] for conv in convs)
@@ -237,4 +228,5 @@ def _engine_params(
         words=words,
         segment_words=max(conv.segment_words for conv in convs),
         shared=plan.vector == "stream",
+        batch=batch,
     )

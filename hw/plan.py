@@ -19,8 +19,10 @@ WEIGHT_SOURCES = ("chip", "stream")
 PIXELS = (1, 2, 4)
 """Legal values of P_px."""
 CONSTANTS = ("auto", "logic")
+MOST_FRAMES = 64
+"""Largest batch."""
 OPTIONAL = {
-    "hop", "vector", "constants", "presum_buffer", "mac_packing", "lut_macs", "p_px",
+    "hop", "vector", "constants", "presum_buffer", "mac_packing", "lut_macs", "p_px", "batch",
 }  # fmt: skip
 """Fields that a ``plan.json`` may lack: older ones do."""
 
@@ -73,6 +75,9 @@ class Plan:
         Elements of the MAC array whose products are made of LUTs, the first ones.
     p_px : int
         Pixels side by side that the XNOR array works on at a time, all with the same weights.
+    batch : int
+        Frames that each stage runs for before the next stage begins, so that streamed weights come
+        once for all of them. Feature and sign memory are as many times as large.
     tensors, signs : dict
         Name -> first word in the feature memory and in the sign memory.
     pixel_outer : tuple of str
@@ -100,6 +105,7 @@ class Plan:
     mac_packing: int = 1
     lut_macs: int = 0
     p_px: int = 1
+    batch: int = 1
     tensors: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
     pixel_outer: tuple[str, ...] = ()
@@ -133,6 +139,8 @@ class Plan:
             raise PlanError(f"Plan: constants must be one of {CONSTANTS}, not {self.constants!r}")
         if self.vector not in WEIGHT_SOURCES:
             raise PlanError(f"Plan: vector must be one of {WEIGHT_SOURCES}, not {self.vector!r}")
+        if type(self.batch) is not int or not 1 <= self.batch <= MOST_FRAMES:
+            raise PlanError(f"Plan: batch must be 1 to {MOST_FRAMES} frames, not {self.batch!r}")
         if self.vector == "stream":
             self._check_streamed_vector()
 
@@ -143,6 +151,11 @@ class Plan:
             raise PlanError(
                 "Plan: a streamed vector unit takes one word of the stream per cycle, so gate_macs "
                 f"must be weight_word / 8, not {self.gate_macs} with {self.weight_word} bits"
+            )
+        if self.batch > 1:
+            raise PlanError(
+                "Plan: a streamed vector unit is sent its weights once per frame, so it takes no "
+                f"batch of {self.batch}; choose vector 'chip' or batch 1"
             )
 
     def to_json(self) -> str:

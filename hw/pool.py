@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw.batch import ALONE, Batch
 from r2b.hw.descriptor import Table
 from r2b.hw.memory import rom
 
@@ -32,6 +33,7 @@ class MaxPool(wiring.Component):
         Words per pixel.
     depth : int
         Words of a pooled row.
+    batch : Batch
 
     Members
     -------
@@ -42,8 +44,8 @@ class MaxPool(wiring.Component):
     """
 
     def __init__(self, table: Table, descriptor, token, lanes: int, value_width: int,
-                 channels: int, depth: int) -> None:  # fmt: skip
-        self.table, self.channels, self.depth = table, channels, depth
+                 channels: int, depth: int, batch: Batch = ALONE) -> None:  # fmt: skip
+        self.table, self.channels, self.depth, self.batch = table, channels, depth, batch
         self.values_layout = data.ArrayLayout(signed(value_width), lanes)
         super().__init__(
             {
@@ -103,10 +105,13 @@ class MaxPool(wiring.Component):
         )
         first, second = Signal(pipe, name="down_1"), Signal(pipe, name="down_2")
         address = col.fm + token.channel  # of the word in a pooled row
+        place = row.fm + address
+        if self.batch.several:
+            place = place + self.batch.offset(token.frame, self.batch.fm)
         m.d.sync += [
             first.token.eq(token),
             first.token.valid.eq(token.valid & col.emit),
-            first.token.fm.eq(row.fm + address),
+            first.token.fm.eq(place),
             first.token.sm.eq(row.sm + col.sm + token.sm),
             first.token.first.eq((row.fm == 0) & (col.fm == 0)),
             first.row.eq(row),

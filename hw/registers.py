@@ -207,6 +207,8 @@ class RegisterFile(wiring.Component):
     ----------
     constants : dict
         Values of the registers that never change, see :func:`constants`.
+    several : bool
+        A batch has several frames: ``done`` is its end, not a frame's.
 
     Members
     -------
@@ -220,16 +222,19 @@ class RegisterFile(wiring.Component):
     busy : In(1), stage : In(8)
     done, dropped : In(1)
         Pulses: a frame has ended; it gave no result.
+    given : In(1)
+        Only with several frames to a batch: a frame gave its result.
     errors : In
         Pulses, in the order of ERRORS.
     counters : In
         The last frame's cycles, by cause.
     """
 
-    def __init__(self, constants: dict[str, int]) -> None:
-        self.constants = constants
+    def __init__(self, constants: dict[str, int], several: bool = False) -> None:
+        self.constants, self.several = constants, several
         super().__init__(
-            {
+            ({"given": In(1)} if several else {})
+            | {
                 "axil": In(axi_lite()),
                 "interrupt": Out(1),
                 "run": Out(1),
@@ -249,7 +254,8 @@ class RegisterFile(wiring.Component):
         m.submodules.target = target = AxiLiteTarget()
         connect(m, wiring.flipped(self.axil), target.axil)
         state = self._fields(m, target)
-        frames = self._count(m, "frames", self.done & ~self.dropped)
+        given = self.given if self.several else self.done & ~self.dropped
+        frames = self._count(m, "frames", given)
         dropped = self._count(m, "dropped", self.dropped)
         began = Signal()  # busy a cycle ago
         m.d.sync += began.eq(self.busy)

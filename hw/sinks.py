@@ -9,6 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw.batch import ALONE, Batch
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.loops import pack_fields
 from r2b.hw.memory import registered_read, rom
@@ -31,9 +32,10 @@ class SinkParams:
     fm_width, sm_width : int
         Address bits of the feature and the sign memory.
     sum_depth : int
-        Words of channel sums.
+        Words of channel sums of a frame.
     thresholds : tuple of int
         Packed rows: per word of channels, ``lanes`` pairs of threshold and flip.
+    batch : Batch
     """
 
     lanes: int
@@ -44,6 +46,12 @@ class SinkParams:
     sm_width: int
     sum_depth: int
     thresholds: tuple[int, ...]
+    batch: Batch = ALONE
+
+    @property
+    def sum_words(self) -> int:
+        """Words of channel sums of all frames of a batch."""
+        return self.batch.frames * self.sum_depth
 
     @property
     def values(self) -> data.ArrayLayout:
@@ -110,7 +118,7 @@ class Sinks(wiring.Component):
                 "sm_en": Out(p.sign_banks),
                 "sm_addr": Out(p.sm_width),
                 "sm_data": Out(p.lanes),
-                "sum_addr": In(range(max(2, p.sum_depth))),
+                "sum_addr": In(range(max(2, p.sum_words))),
                 "sum_data": Out(p.sums),
             }
         )
@@ -147,12 +155,15 @@ class Sinks(wiring.Component):
     def _sums(self, m: Module, token, values) -> None:
         """Read, add and write in one cycle: a group may come again in the next one."""
         p = self.params
-        m.submodules.sums = memory = Memory(shape=p.sums, depth=p.sum_depth, init=[])
+        m.submodules.sums = memory = Memory(shape=p.sums, depth=p.sum_words, init=[])
         read, write = memory.read_port(domain="comb"), memory.write_port()
         outside = memory.read_port(domain="comb")
+        place = token.channel
+        if p.batch.several:
+            place = place + p.batch.offset(token.frame, p.sum_depth)
         m.d.comb += [
-            read.addr.eq(token.channel),
-            write.addr.eq(token.channel),
+            read.addr.eq(place),
+            write.addr.eq(place),
             write.en.eq(token.valid & self.d.sum),
             outside.addr.eq(self.sum_addr),
             self.sum_data.eq(outside.data),

@@ -37,6 +37,8 @@ class FrameParams:
         Words of the line buffer, a power of two; a ring of rows.
     zero_point : tuple of int
         Per channel, 0..255.
+    several : bool
+        A stage reads several frames, one after the other.
     """
 
     channels: int
@@ -45,6 +47,7 @@ class FrameParams:
     lanes: int
     words: int
     zero_point: tuple[int, ...]
+    several: bool = False
 
     @property
     def row_words(self) -> int:
@@ -120,7 +123,8 @@ class FrameInput(wiring.Component):
         room, done = Signal(), Signal()
         m.d.comb += [
             room.eq((row < p.rows) & (row < self.freed + p.capacity)),
-            self.rows_ready.eq(row),
+            # none of the next frame while a used-up one's tail is still being dropped
+            self.rows_ready.eq(Mux(done, 0, row) if p.several else row),
             # not while a used-up frame's tail is still being dropped
             self.started.eq(((row != 0) | (col != 0)) & ~done),
         ]

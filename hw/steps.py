@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from r2b.hw.batch import ALONE, Batch
 from r2b.hw.descriptor import Table
 from r2b.hw.memory import rom
 from r2b.hw.walker import TileWalker
@@ -49,7 +50,7 @@ def step_layout(
             "opens": 1,  # first step of a weight segment
             "closes": 1,  # last step of it
             "band_end": 1,  # last step that reads this row of tiles
-            "stage_end": 1,  # last step of the stage
+            "stage_end": 1,  # last step of the stage, or of the stage for a frame of a batch
             "free": signed(address_width),  # input rows below are not needed after band_end
         }
     )
@@ -73,11 +74,15 @@ class StepGenerator(wiring.Component):
         The weight stream is shared with the vector unit.
     px : int
         Pixels per column group, a power of two.
+    batch : Batch
 
     Members
     -------
     d : In(descriptor)
     start : In(1)
+    finish : In(1)
+        Only with several frames: one has been read to its end. The next one's tiles, which need its
+        rows, begin only then: to wait for rows stops what still reads the frame before.
     need : Out
         Input rows that the tile needs; there in the cycle before ``starved`` depends on it.
     missing : In(1)
@@ -93,15 +98,17 @@ class StepGenerator(wiring.Component):
 
     def __init__(
         self, descriptor, taps: Table, lanes: int, address_width: int, depth: int,
-        shared: bool = False, px: int = 1,
+        shared: bool = False, px: int = 1, batch: Batch = ALONE,
     ) -> None:  # fmt: skip
+        self.batch = batch
         self.descriptor, self.taps, self.shared = descriptor, taps, shared
         self.buffered = "buffered" in descriptor.members
         self.lanes, self.address_width, self.depth = lanes, address_width, depth
         self.px, self.shift = px, exact_log2(px)
-        self.walker = TileWalker(descriptor, lanes, address_width)
+        self.walker = TileWalker(descriptor, lanes, address_width, batch)
         super().__init__(
             ({"reading": In(1)} if shared else {})
+            | ({"finish": In(1)} if batch.several else {})
             | {
                 "d": In(descriptor),
                 "start": In(1),
@@ -138,6 +145,7 @@ class StepGenerator(wiring.Component):
         m.d.comb += self.o.first.eq(first)
         w = walker.o
         opens = (w.row == 0) & (w.col == 0) & (~d.pixel_outer | (w.ko == 0))
+        opens = opens & (w.frame == 0) if self.batch.several else opens
         closes = Mux(d.pixel_outer, w.last, w.last_pixels)
         last_taps = d.last_ky, d.last_kx
         if self.buffered:  # every tile has a segment; all but a pixel tile's first read sums
@@ -153,7 +161,7 @@ class StepGenerator(wiring.Component):
         m.d.comb += [
             self.o.opens.eq(first & opens),
             self.o.closes.eq(self.o.last & closes),
-            self.o.stage_end.eq(self.o.last & w.last),
+            self.o.stage_end.eq(self.o.last & (w.frame_end if self.batch.several else w.last)),
             self.o.band_end.eq(self.o.last & w.last_col & Mux(d.pixel_outer, w.last_ko, w.ko == 0)),
             self.o.free.eq(w.free),
             self.need.eq(Mux(w.need < d.in_rows, w.need, d.in_rows)),
@@ -164,6 +172,10 @@ class StepGenerator(wiring.Component):
                 m.d.comb += walker.start.eq(self.start)
                 with m.If(self.start):
                     m.next = "TILE"
+            if self.batch.several:
+                with m.State("FRAME"):  # the one before is still being read
+                    with m.If(self.finish):
+                        m.next = "TILE"
             with m.State("TILE"):
                 m.d.sync += [y.eq(d.tap_y + last_taps[0]), x.eq(d.tap_x + last_taps[1])]
                 m.d.sync += [first.eq(1), checks.eq(1), look_row.eq(1)]
@@ -324,6 +336,9 @@ class StepGenerator(wiring.Component):
         with m.Elif(o.last):
             m.d.comb += self.walker.step.eq(1)
             m.next = "TILE"
+            if self.batch.several:
+                with m.If(d.frame & self.walker.o.frame_end):
+                    m.next = "FRAME"
             with m.If(self.walker.o.last):
                 m.next = "IDLE"
         with m.Elif(last_in_row):

@@ -16,6 +16,10 @@ a tile)::
     drain(t)   = max(full(t), drained(t-1) + 1, gate)
     drained(t) = drain(t) + pixels(t) * groups(t);  freed(t) = drained(t) + 1
     stage      = drained(last) + flush + 2
+
+A stage's tiles are those of all frames of a batch, frame by frame; where it reads the frame, the
+next one's first step is offered as if the one before it had been taken when the last pixel was
+issued. A gate, and the head, is ready after a run for each frame.
 """
 
 from __future__ import annotations
@@ -57,7 +61,7 @@ class Event:
 
 @dataclass(frozen=True)
 class StageCycles:
-    """Predicted cycles of one stage.
+    """Predicted cycles of one stage, for all frames of a batch.
 
     Parameters
     ----------
@@ -83,7 +87,7 @@ class StageCycles:
 
 
 def predict(geometry: ProgramGeometry) -> list[StageCycles]:
-    """Active cycles of every stage of a frame and of the head, which comes last."""
+    """Active cycles of every stage of a batch and of the head, which comes last."""
     return remember(geometry, "cycles", None, lambda: _predict(geometry))
 
 
@@ -121,7 +125,7 @@ def conv_cycles(conv: ConvGeometry, params: CoreParams) -> StageCycles:
     key = (
         conv.stage.name, conv.lanes_in, conv.lanes_out, conv.px, plan.lanes, plan.tile_pixels,
         engine.array.load_words, engine.turnaround, engine.settle, engine.flush, conv.pixel_outer,
-        conv.buffered,
+        conv.buffered, plan.batch,
     )  # fmt: skip
 
     def run(ready: int, read: int) -> _Run:
@@ -166,12 +170,14 @@ class _Run:
         if conv.pixel_outer:
             self._pixel_outer(list(conv.pixel_tiles()))
         else:
-            self._channel_outer([(tile, conv.runs(tile)) for tile in conv.pixel_tiles()])
+            tiles = [(tile, conv.runs(tile)) for tile in conv.pixel_tiles()]
+            self._channel_outer(conv.plan.batch * tiles)
         self.events.sort()
 
     def _pixel_outer(self, tiles: list[Tile]) -> None:
-        conv, last = self.conv, len(tiles) * self.conv.tiles_out - 1
-        for index, tile in enumerate(tiles):
+        conv, frames = self.conv, self.conv.plan.batch
+        last = frames * len(tiles) * conv.tiles_out - 1
+        for index, tile in enumerate(frames * tiles):
             for ko in range(conv.tiles_out):
                 number = index * conv.tiles_out + ko
                 if conv.from_frame:
@@ -180,6 +186,8 @@ class _Run:
                 end = self._tile(ko, tile, conv.runs(tile, ko), opens, closes)
                 if conv.from_frame:
                     self.events += _rows_returned(conv, ko, tile, end)
+                    if tile is tiles[-1] and ko == conv.tiles_out - 1:
+                        self.taken = end  # the next frame's tiles begin behind its last pixel
 
     def _channel_outer(self, tiles: list[tuple[Tile, tuple[Run, ...]]]) -> None:
         ko, states = 0, [self._state()]
@@ -266,7 +274,7 @@ def _rows_returned(conv: ConvGeometry, ko: int, tile: Tile, cycle: int) -> list[
 
 def gate_ready(gate: Gate, params: VectorParams) -> int:
     """Cycle of the stage in which the drain sees the gate's slopes."""
-    return START + _job_length(gate, params)
+    return START + _runs_length(gate, params)
 
 
 def weights_read(gate: Gate, params: VectorParams) -> int:
@@ -308,12 +316,17 @@ def _vector_events(
 
 def head_cycles(head: Head, params: VectorParams) -> StageCycles:
     """Active cycles of the head; it starts in its first cycle."""
-    active = _job_length(head, params) + 1
+    active = _runs_length(head, params) + 1
     return StageCycles(head.name, active, 0, 0, 0)
 
 
+def _runs_length(job: Gate | Head, params: VectorParams) -> int:
+    """Cycles from a job's start until it is seen to be ready, a run for each frame of a batch."""
+    return params.frames * (_job_length(job, params) - 1) + 1
+
+
 def _job_length(job: Gate | Head, params: VectorParams) -> int:
-    """Cycles from a job's start until it is seen to be ready."""
+    """Cycles from the start of a job's only run until it is seen to be ready."""
     dense = sum(
         outputs * -(-inputs // params.macs) + params.dense_flush for outputs, inputs in _layers(job)
     )

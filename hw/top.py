@@ -84,11 +84,13 @@ class Top(Elaboratable):
         m = Module()
         m.domains += ClockDomain("sync")
         m.d.comb += [ClockSignal().eq(self.aclk), ResetSignal().eq(~self.aresetn)]
+        batch = self.params.batch
         constants = registers.constants(self.params.geometry.plan, self.model_hash)
-        m.submodules.registers = file = RegisterFile(constants)
+        m.submodules.registers = file = RegisterFile(constants, batch.several)
         soft = ResetInserter(file.soft_reset)
         m.submodules.core = processor = soft(Core(self.params))
-        m.submodules.output = output = soft(OutputBuffer(self.params.geometry.program.num_classes))
+        logits = batch.frames * self.params.geometry.program.num_classes
+        m.submodules.output = output = soft(OutputBuffer(logits))
         awake = Signal()  # low in a reset, a soft one too, and in the cycle after
         m.d.sync += awake.eq(~file.soft_reset)
         open_ = Signal()
@@ -141,3 +143,5 @@ class Top(Elaboratable):
             file.counters.eq(processor.counters),
             self.interrupt.eq(file.interrupt),
         ]
+        if self.params.batch.several:
+            m.d.comb += file.given.eq(processor.given)

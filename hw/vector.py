@@ -13,6 +13,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw.batch import Batch
 from r2b.hw.epilogue import gate_layout
 from r2b.hw.memory import registered_read, rom
 from r2b.hw.popcount import IntegerDot
@@ -59,6 +60,8 @@ class VectorParams:
     tables : VectorTables
     bus : int
         Bits of a word of the weight stream; 0: weights and tables are ROMs.
+    frames : int
+        Of a batch; a job runs for each of them.
     """
 
     lanes: int
@@ -70,6 +73,12 @@ class VectorParams:
     outputs: int
     tables: VectorTables
     bus: int = 0
+    frames: int = 1
+
+    @property
+    def groups(self) -> int:
+        """Words of a frame's slopes."""
+        return max(2, -(-max(self.channels, self.outputs) // self.lanes))
 
     @property
     def dense_flush(self) -> int:
@@ -83,6 +92,9 @@ class VectorUnit(wiring.Component):
     Cycles from ``start`` to ``ready``: ``1 + C + MEAN_FLUSH + sum over layers of (outputs * words
     + dense_flush)``. The issue side stands still while ``enable`` is low; what is under way goes
     on.
+
+    With several frames to a batch the job runs once for each, with the same constants and weights,
+    before it is ready; every run but the last takes a cycle less.
 
     Parameters
     ----------
@@ -109,13 +121,17 @@ class VectorUnit(wiring.Component):
         Weights or tables are needed that are not there.
     reading : Out(1)
         A job has weights still to be read, so what comes behind them in the stream is not there.
+    frame : Out, ended : Out(1)
+        Only with several frames: whose sums are read, slopes are made and logits are put out;
+        pulse: the job is done for this one.
+    gate_frame : In
+        Whose slopes are read.
     """
 
     def __init__(self, params: VectorParams) -> None:
         self.params = p = params
         sums = data.ArrayLayout(signed(p.sum_width), p.lanes)
-        groups = -(-max(p.channels, p.outputs) // p.lanes)
-        self.group_range = range(max(2, groups))
+        self.group_range = range(p.groups)
         streamed = {
             "w_data": In(p.bus),
             "w_valid": In(len(STREAMED)),
@@ -124,8 +140,11 @@ class VectorUnit(wiring.Component):
             "unfed": Out(1),
             "reading": Out(1),
         }
+        number = range(p.frames)
+        frames = {"frame": Out(number), "ended": Out(1), "gate_frame": In(number)}
         super().__init__(
             (streamed if p.bus else {})
+            | (frames if p.frames > 1 else {})
             | {
                 "start": In(1),
                 "enable": In(1),
@@ -151,11 +170,17 @@ class VectorUnit(wiring.Component):
         job = registered_read(m, jobs, job_index, "job")
         m.d.comb += self.head.eq(job.head)
         self.loaded, self.idle = Signal(name="loaded"), Signal(name="idle")
+        self.begin = self.start
+        if p.frames > 1:
+            self.again, self.begin = Signal(name="again"), Signal(name="begin")
+            m.d.comb += self.begin.eq(self.start | self.again)
         if p.bus:
             m.submodules.words = self.words = WeightBuffer(8 * p.macs, VECTOR_SEGMENT, SEGMENT_BITS)
         issue = self._sequencer(m, job, job_index)
         if p.bus:
             self._fill(m)
+        if p.frames > 1:
+            self._frames(m)
         z = self._means(m, job, issue)
         self._dense(m, job, issue, z)
         return m
@@ -231,7 +256,33 @@ class VectorUnit(wiring.Component):
                     with m.If(wait == 1):
                         m.d.sync += [self.ready.eq(1), job_index.eq(job_index + 1)]
                         m.next = "IDLE"
+                        if p.frames > 1:
+                            m.d.comb += self.ended.eq(1)
+                            with m.If(self.again):  # IDLE does the rest of the last one
+                                m.d.sync += [self.ready.eq(0), job_index.eq(job_index)]
+                                m.d.sync += [count.eq(0), word.eq(0), lane.eq(0), group.eq(0)]
+                                m.d.sync += layer.eq(0)
+                                m.next = "MEAN"
+        if p.frames > 1:
+            self._rewound(m, weight, "weight")
         return issue
+
+    # --- several frames --------------------------------------------------------------------
+
+    def _frames(self, m: Module) -> None:
+        """The frame of the running job; all but the last one are followed by another run."""
+        last = self.frame == self.params.frames - 1
+        m.d.comb += self.again.eq(self.ended & ~last)
+        with m.If(self.ended):
+            m.d.sync += self.frame.eq(Mux(last, 0, self.frame + 1))
+
+    def _rewound(self, m: Module, pointer, name: str) -> None:
+        """A pointer into what lies in order of use goes back to where the job began."""
+        base = Signal.like(pointer, name=f"{name}_base")
+        with m.If(self.start):
+            m.d.sync += base.eq(pointer)
+        with m.If(self.again):
+            m.d.sync += pointer.eq(base)
 
     # --- weight stream ---------------------------------------------------------------------
 
@@ -314,6 +365,8 @@ class VectorUnit(wiring.Component):
         pointer = Signal(range(max(2, memory.depth + 1)), name=f"{name}_pointer")
         with m.If(advance):
             m.d.sync += pointer.eq(pointer + 1)
+        if self.params.frames > 1:
+            self._rewound(m, pointer, name)
         with m.If(self.start if self.params.bus else self.new_frame):
             m.d.sync += pointer.eq(0)
         return registered_read(m, memory, pointer, name)
@@ -333,7 +386,7 @@ class VectorUnit(wiring.Component):
             m.d.sync += lane.eq(lane + 1)
             with m.If(lane == p.macs - 1):
                 m.d.sync += [lane.eq(0), word.eq(word + 1)]
-        with m.If(self.start):
+        with m.If(self.begin):
             m.d.sync += [lane.eq(0), word.eq(0)]
         return memory
 
@@ -418,7 +471,7 @@ class VectorUnit(wiring.Component):
         rows = self._table(m, "slopes", SLOPES)
         *_, written = _pipe(m, valid, 5, "slope_valid")
         constants = _registered(m, self._counted(m, rows, valid, "slope_row"), "slope_constants")
-        memory = Memory(shape=gate_layout(p.lanes), depth=len(self.group_range), init=[])
+        memory = Memory(shape=gate_layout(p.lanes), depth=p.frames * p.groups, init=[])
         m.submodules.gate = memory
         write = memory.write_port(granularity=1)
         lane, group = Signal(range(max(2, p.lanes))), Signal(self.group_range)
@@ -434,14 +487,19 @@ class VectorUnit(wiring.Component):
             ]
             slope = _saturate(m, shifted, low, high)
             m.d.comb += [write.data[i][name].eq(slope) for i in range(p.lanes)]
-        m.d.comb += [write.addr.eq(group), write.en.eq(Mux(written, 1 << lane, 0))]
+        place, wanted = group, self.gate_addr
+        if p.frames > 1:
+            batch = Batch(p.frames)
+            place = group + batch.offset(self.frame, p.groups)
+            wanted = self.gate_addr + batch.offset(self.gate_frame, p.groups)
+        m.d.comb += [write.addr.eq(place), write.en.eq(Mux(written, 1 << lane, 0))]
         with m.If(written):
             m.d.sync += lane.eq(lane + 1)
             with m.If(lane == p.lanes - 1):
                 m.d.sync += [lane.eq(0), group.eq(group + 1)]
-        with m.If(self.start):
+        with m.If(self.begin):
             m.d.sync += [lane.eq(0), group.eq(0)]
-        m.d.comb += self.gate_data.eq(registered_read(m, memory, self.gate_addr, "gate_q"))
+        m.d.comb += self.gate_data.eq(registered_read(m, memory, wanted, "gate_q"))
 
 
 def _valid_hidden(control, job):

@@ -6,14 +6,23 @@ from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw.batch import ALONE, Batch
 
-def tile_layout(descriptor: data.StructLayout, lanes: int, address_width: int) -> data.StructLayout:
-    """Where a tile is: outputs, channel tile, and offsets into every memory it touches."""
+
+def tile_layout(
+    descriptor: data.StructLayout, lanes: int, address_width: int, batch: Batch = ALONE
+) -> data.StructLayout:
+    """Where a tile is: outputs, channel tile, and offsets into every memory it touches.
+
+    With several frames: whose tile it is, and whether the stage is done with that frame.
+    """
     field = dict(descriptor.members)
     address = signed(address_width)
     places = {"in_row": address, "in_col": address} if "filled" in field else {}
+    frames = {"frame": range(batch.frames), "frame_end": 1} if batch.several else {}
     return data.StructLayout(
         places
+        | frames
         | {
             "row": field["rows"],
             "col": field["cols"],  # the tile's first output
@@ -23,7 +32,7 @@ def tile_layout(descriptor: data.StructLayout, lanes: int, address_width: int) -
             "end_col": field["cols"],
             "ko": field["last_ko"],
             "last": 1,
-            "last_pixels": 1,
+            "last_pixels": 1,  # of the last frame
             "last_col": 1,
             "last_ko": 1,
             "src": address,
@@ -46,12 +55,16 @@ class TileWalker(wiring.Component):
     its extent, its last row and column, whether it is a last one, ``src``. So a step may come
     1 + DERIVED cycles after the one before.
 
+    With several frames to a batch, all pixel tiles of a frame come before those of the next one,
+    and the tiles of all frames take the place of those of one.
+
     Parameters
     ----------
     descriptor : StructLayout
     lanes : int
         Bytes per line-buffer word; phases wrap there.
     address_width : int
+    batch : Batch
 
     Members
     -------
@@ -62,10 +75,13 @@ class TileWalker(wiring.Component):
 
     DERIVED = 1
 
-    def __init__(self, descriptor: data.StructLayout, lanes: int, address_width: int) -> None:
+    def __init__(
+        self, descriptor: data.StructLayout, lanes: int, address_width: int, batch: Batch = ALONE
+    ) -> None:
         self.lanes = lanes
         self.address_width = address_width
-        self.layout = tile_layout(descriptor, lanes, address_width)
+        self.batch = batch
+        self.layout = tile_layout(descriptor, lanes, address_width, batch)
         super().__init__(
             {"d": In(descriptor), "start": In(1), "step": In(1), "o": Out(self.layout)}
         )
@@ -89,10 +105,18 @@ class TileWalker(wiring.Component):
         last_row = Signal()
         last_col, last_ko = o.last_col, o.last_ko
         self._extent(m, position, last_row)
+        if self.batch.several:
+            self._frames(m)
+            m.d.comb += o.frame_end.eq(last_row & last_col & last_ko)
+
+        def ends():  # of the last frame's pixels
+            last = last_row & last_col
+            return last & self.last_frame if self.batch.several else last
+
         m.d.comb += [o[n].eq(position[n]) for n in kept]
         m.d.comb += [
-            o.last_pixels.eq(last_row & last_col),
-            o.last.eq(last_row & last_col & last_ko),
+            o.last_pixels.eq(ends()),
+            o.last.eq(ends() & last_ko),
             o.phase.eq(self.seg["phase"]),
             o.byte.eq(self.seg["byte"]),
             o.fm.eq(self.band["fm"] + self.seg["fm"]),
@@ -103,7 +127,7 @@ class TileWalker(wiring.Component):
         self._source(m, next_ko, last_ko)
         m.d.comb += [
             next_pixel.eq(self.step & (~d.pixel_outer | last_ko)),
-            next_ko.eq(self.step & (d.pixel_outer | (last_row & last_col))),
+            next_ko.eq(self.step & (d.pixel_outer | ends())),
         ]
         with m.If(next_ko):
             m.d.sync += position.ko.eq(Mux(last_ko, 0, position.ko + 1))
@@ -119,6 +143,21 @@ class TileWalker(wiring.Component):
         with m.If(self.start):
             m.d.sync += [position.ko.eq(0), position.weight.eq(d.weight_base)]
         return m
+
+    def _frames(self, m: Module) -> None:
+        """The frame, its offset into each memory, and the one that comes next."""
+        width, batch = self.address_width, self.batch
+        self.frame, self.last_frame = Signal(range(batch.frames), name="frame"), Signal()
+        self.offset = {n: Signal(width, name=f"frame_{n}") for n in self.band}
+        self.after = {n: Signal(width, name=f"after_{n}") for n in self.band}
+        strides = {"src": self.d.frame_src, "fm": batch.fm, "sm": batch.sm}
+        m.d.comb += [
+            self.o.frame.eq(self.frame),
+            self.last_frame.eq(self.frame == batch.frames - 1),
+        ]
+        for name, register in self.offset.items():
+            following = register + strides[name]
+            m.d.comb += self.after[name].eq(Mux(self.start | self.last_frame, 0, following))
 
     def _extent(self, m: Module, position, last_row) -> None:
         """What follows from the tile's first output, a cycle later."""
@@ -162,7 +201,12 @@ class TileWalker(wiring.Component):
 
     def _reset_pixel(self, m: Module, position) -> None:
         self._reset_segment(m, position)
-        m.d.sync += [position.row.eq(0), *(register.eq(0) for register in self.band.values())]
+        m.d.sync += position.row.eq(0)
+        for name, register in self.band.items():
+            m.d.sync += register.eq(self.after[name] if self.batch.several else 0)
+        if self.batch.several:
+            m.d.sync += [self.offset[name].eq(self.after[name]) for name in self.band]
+            m.d.sync += self.frame.eq(Mux(self.start | self.last_frame, 0, self.frame + 1))
         m.d.sync += [position.need.eq(self.d.need_first), position.free.eq(self.d.free_first)]
         if self.filled:
             m.d.sync += position.in_row.eq(0)

@@ -52,7 +52,7 @@ class Segments:
 
 
 def segments_of(geometry: ProgramGeometry) -> list[Segments]:
-    """A frame's weight stream, in order.
+    """A batch's weight stream, in order.
 
     With a streamed vector unit a gate's tables come before the stage's first segment, so that they
     are there when the stage begins, and its weights after it, so that the array has work meanwhile;
@@ -102,12 +102,12 @@ def segment_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
 
 
 def stream_length(geometry: ProgramGeometry) -> int:
-    """Words of the weight stream of one frame."""
+    """Words of the weight stream of one batch."""
     return sum(part.words * part.count for part in segments_of(geometry))
 
 
 def stream_words(geometry: ProgramGeometry) -> list[int]:
-    """The weight stream of one frame: every target takes its own words in order of use."""
+    """The weight stream of one batch: every target takes its own words in order of use."""
     contents = {
         int(binary): chain.from_iterable(c.stream_words() for c in geometry.engine(binary))
         for binary in (True, False)
@@ -128,7 +128,7 @@ def stream_words(geometry: ProgramGeometry) -> list[int]:
 
 
 def weight_stream(width: int) -> stream.Signature:
-    """One weight-memory word per transfer; ``last`` marks the end of a frame's weights."""
+    """One weight-memory word per transfer; ``last`` marks the end of a batch's weights."""
     return stream.Signature(data.StructLayout({"data": width, "last": 1}))
 
 
@@ -232,7 +232,7 @@ class WeightBuffer(wiring.Component):
 
 
 class WeightFeeder(wiring.Component):
-    """Deals the weight stream out to its targets, segment by segment, frame by frame.
+    """Deals the weight stream out to its targets, segment by segment, batch by batch.
 
     Members
     -------
@@ -242,7 +242,7 @@ class WeightFeeder(wiring.Component):
     ready : In
         Per target: the two engines, and those of a streamed vector unit.
     misplaced : Out(1)
-        Pulse: ``last`` came early, or did not come with the frame's last word.
+        Pulse: ``last`` came early, or did not come with the batch's last word.
     """
 
     def __init__(self, geometry: ProgramGeometry) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from r2b.hw.batch import batch_of
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.plan import Plan
 from r2b.hw.stem import transfer_bytes
@@ -55,8 +56,12 @@ class Streams:
     stages : tuple of str
         Names of the stages, without the head.
     words : tuple of int
-        Weight stream of one frame; empty where the weights are on chip.
+        Weight stream of one frame, or batch; empty where the weights are on chip.
     word_bits : int
+    batch : int
+        Frames that the accelerator works on at a time.
+    strides : tuple of int
+        Words of feature memory and of sign memory of each of them.
     """
 
     input_shape: tuple[int, int, int]
@@ -64,15 +69,24 @@ class Streams:
     stages: tuple[str, ...] = ()
     words: tuple[int, ...] = ()
     word_bits: int = 8
+    batch: int = 1
+    strides: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(cls, program: Program, plan: Plan) -> Streams:
         """Streams of a Program's accelerator."""
-        streamed = plan.weights == "stream"
-        words = stream_words(ProgramGeometry(program, plan)) if streamed else []
+        geometry = ProgramGeometry(program, plan)
+        words = stream_words(geometry) if plan.weights == "stream" else []
+        batch = batch_of(geometry)
         names = tuple(stage.name for stage in program.stages)
         shape = program.input_shape
-        return cls(shape, program.num_classes, names, tuple(words), plan.weight_word)
+        return cls(shape, program.num_classes, names, tuple(words), plan.weight_word,
+                   batch.frames, (batch.fm, batch.sm))  # fmt: skip
+
+    def whole(self, frames: Frames) -> Frames:
+        """The frames in whole batches: the last one is repeated until its batch is full."""
+        missing = -len(frames) % self.batch
+        return np.concatenate([frames, *[frames[-1:]] * missing]) if missing else frames
 
     def beats(self, frames: Frames) -> npt.NDArray[np.uint8]:
         """uint8 [N, transfers, bytes]: a pixel per transfer, or a part of one where it has many
@@ -181,6 +195,9 @@ class Simulator:
     ) -> SimResult:
         """Run frames, one after the other.
 
+        An accelerator that works on batches is sent whole ones: the last frame is repeated, and
+        what the repetitions give is dropped.
+
         Parameters
         ----------
         frames : ndarray
@@ -194,7 +211,8 @@ class Simulator:
         record : bool
             Keep every write to the feature memory and the sign memory.
         reset_at : sequence of int
-            Cycles at which a reset begins; the first frame without a result then comes again.
+            Cycles at which a reset begins; the first frame without a result then comes again, with
+            its whole batch.
         gap : int
             Idle cycles between frames.
         back_to_back : bool
@@ -220,10 +238,10 @@ class Simulator:
         check_frames(frames, self.streams.input_shape)
         built = self._traced(trace_file) if trace_file else self.built
         job = Job(
-            self.streams.beats(frames), self.streams.word_bytes(), self.streams.classes,
-            len(self.streams.stages), stalls, record, trace_file, trace_window,
-            lengths or {}, tuple(reset_at), tuple(accesses), gap, back_to_back, idle_limit,
-            frame_limit,
+            self.streams.beats(self.streams.whole(frames)), self.streams.word_bytes(),
+            self.streams.classes, len(self.streams.stages), stalls, record, trace_file,
+            trace_window, lengths or {}, tuple(reset_at), tuple(accesses), gap, back_to_back,
+            idle_limit, frame_limit, batch=self.streams.batch, strides=self.streams.strides,
         )  # fmt: skip
         begin = time.perf_counter()
         whole = trace_file or reset_at or lengths or accesses
@@ -231,9 +249,11 @@ class Simulator:
         outcome = _join(self._run(built.executable, parts, progress, timeout))
         pixels = job.beats.shape[1]
         good = [n for n in range(len(frames)) if job.lengths.get(n, pixels) == pixels]
+        count = len(frames)
         return SimResult(
-            outcome.logits, good, outcome.frames, outcome.answers, outcome.cycles, outcome.words,
-            time.perf_counter() - begin, outcome.features, outcome.signs, trace_file,
+            outcome.logits[: len(good)], good, outcome.frames[:count], outcome.answers,
+            outcome.cycles, outcome.words, time.perf_counter() - begin,
+            _of_frames(outcome.features, count), _of_frames(outcome.signs, count), trace_file,
         )  # fmt: skip
 
     def _traced(self, path: Path) -> verilator.Build:
@@ -280,11 +300,17 @@ class Simulator:
                 raise
 
 
+def _of_frames(records: npt.NDArray[np.void] | None, count: int) -> npt.NDArray[np.void] | None:
+    """Without what was recorded of repeated frames."""
+    return None if records is None else records[records["frame"] < count]
+
+
 def _split(job: Job, parts: int) -> list[Job]:
-    """Equal runs of frames; each has its own seed."""
-    if parts == 1 or len(job.beats) < 2:
+    """Equal runs of frames, whole batches; each has its own seed."""
+    if parts == 1 or len(job.beats) < 2 * job.batch:
         return [job]
-    pieces = [piece for piece in np.array_split(job.beats, parts) if len(piece)]
+    numbers = np.arange(len(job.beats)).reshape(-1, job.batch)
+    pieces = [job.beats[n.ravel()] for n in np.array_split(numbers, parts) if len(n)]
     split: list[Job] = []
     first = 0
     for number, piece in enumerate(pieces):

@@ -107,6 +107,10 @@ class Job:
         which a run counts as hung.
     first : int
         Number of the first frame, for messages.
+    batch : int
+        Frames that the core works on at a time; it divides their number.
+    strides : tuple of int
+        Words of feature memory and of sign memory of each frame of a batch.
     """
 
     beats: npt.NDArray[np.uint8]
@@ -125,14 +129,17 @@ class Job:
     idle_limit: int = IDLE_LIMIT
     frame_limit: int = FRAME_LIMIT
     first: int = 0
+    batch: int = 1
+    strides: tuple[int, int] = (0, 0)
 
     def text(self) -> str:
         """Content of ``job.txt``."""
         full = self.beats.shape[1]
         numbers = {
             "frames": len(self.beats), "beats": full, "classes": self.classes,
-            "stages": self.stages, "seed": self.seed or 0, "stalled": int(self.seed is not None),
-            "record": int(self.record), "gap": self.gap, "back_to_back": int(self.back_to_back),
+            "stages": self.stages, "batch": self.batch, "seed": self.seed or 0,
+            "stalled": int(self.seed is not None), "record": int(self.record),
+            "gap": self.gap, "back_to_back": int(self.back_to_back),
             "idle_limit": self.idle_limit, "frame_limit": self.frame_limit,
             "waves_from": self.window[0], "waves_to": self.window[1],
         }  # fmt: skip
@@ -149,6 +156,9 @@ class Job:
 @dataclass(frozen=True)
 class FrameCycles:
     """What one frame took; cycles are counted from the simulation's first.
+
+    Where the core works on a batch of frames at a time, ``start``, ``done``, ``total``, ``active``,
+    ``counters`` and ``stages`` are those of the whole batch, the same for each frame of it.
 
     Parameters
     ----------
@@ -319,8 +329,8 @@ def _read(folder: Path, job: Job) -> Outcome:
     ]
     features = signs = None
     if job.record:
-        features = _records(folder / "features.bin", feature_bytes, epochs)
-        signs = _records(folder / "signs.bin", sign_bytes, epochs)
+        features = _records(folder / "features.bin", feature_bytes, epochs, job, 0)
+        signs = _records(folder / "signs.bin", sign_bytes, epochs, job, 1)
     frames = [_frame_cycles(row) for row in rows.tolist()]
     return Outcome(logits, frames, found, cycles, words, features, signs)
 
@@ -346,8 +356,16 @@ def record_type(size: int) -> np.dtype[np.void]:
     ])  # fmt: skip
 
 
-def _records(path: Path, size: int, epochs: npt.NDArray[np.uint64]) -> npt.NDArray[np.void]:
-    """Writes of each frame's last attempt; what was written before a reset does not count."""
+def _records(
+    path: Path, size: int, epochs: npt.NDArray[np.uint64], job: Job, memory: int
+) -> npt.NDArray[np.void]:
+    """Writes of each frame's last attempt; what was written before a reset does not count.
+
+    The writes of a batch are recorded as its first frame's: the address says whose they are.
+    """
     records = np.fromfile(path, record_type(size))
+    if job.batch > 1:
+        number, records["address"] = np.divmod(records["address"], job.strides[memory])
+        records["frame"] += number
     known = records[records["frame"] < len(epochs)]
     return known[known["epoch"] == epochs[known["frame"]]]

@@ -134,7 +134,8 @@ def _batch_size(program: Program, plan: Plan) -> int:
     for channels, rows, cols in shapes:
         words += -(-channels // plan.lanes) * rows * cols
     size = 32 + 8 * -(-plan.lanes * plan.act_bits // 64)
-    return max(1, min(MOST_FRAMES, RECORD_BYTES // (words * size)))
+    frames = max(1, min(MOST_FRAMES, RECORD_BYTES // (words * size)))
+    return -(-frames // plan.batch) * plan.batch
 
 
 def _shift(progress: Progress | None, frames: int, cycles: int) -> Progress | None:

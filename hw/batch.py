@@ -1,0 +1,75 @@
+"""Frames that share weights: each stage runs for all frames of a batch before the next one begins.
+
+Feature memory and sign memory are there once per frame, one copy behind the other, each with the
+Plan's memory map. So frame ``f`` of a batch finds everything ``f * words`` words further on, and
+the two strides are constants of the accelerator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from amaranth.hdl import Array, Value
+
+if TYPE_CHECKING:
+    from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames of a batch, and words from one frame's memory to the next one's.
+
+    Parameters
+    ----------
+    frames : int
+    fm, sm : int
+        Words of the feature memory and of the sign memory that one frame takes.
+    """
+
+    frames: int = 1
+    fm: int = 0
+    sm: int = 0
+
+    @property
+    def several(self) -> bool:
+        """Whether there is anything to count."""
+        return self.frames > 1
+
+    def offset(self, frame: Value, words: int):
+        """``frame * words``, as a choice among constants."""
+        return Array([number * words for number in range(self.frames)])[frame]
+
+
+ALONE = Batch()
+"""One frame at a time."""
+
+
+def batch_of(geometry: ProgramGeometry) -> Batch:
+    """The batch of an accelerator."""
+    return Batch(geometry.plan.batch, *memory_words(geometry))
+
+
+def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
+    """Words of the feature memory and of the sign memory that a frame's memory map reaches."""
+    plan, program = geometry.plan, geometry.program
+    features, signs = [1], [1]
+    for name, base in plan.tensors.items():
+        channels, rows, cols = program.tensors[name].shape
+        features.append(base + -(-channels // plan.lanes) * rows * cols)
+    for name, base in plan.signs.items():
+        channels, rows, cols = program.sign_shapes[name]
+        signs.append(base + -(-channels // plan.p_in) * rows * cols)
+    return max(features), max(signs)
+
+
+def frame_stride(conv: ConvGeometry, words: tuple[int, int]) -> int:
+    """Words of a pass's source from one frame to the next; the line buffer begins anew.
+
+    ``words``: of :func:`memory_words`.
+    """
+    if conv.from_frame:
+        return 0
+    if conv.part.signs:
+        return words[1] * conv.sign_banks
+    return words[1] if conv.binary else words[0]
