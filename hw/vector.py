@@ -16,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 from r2b.hw.batch import Batch
 from r2b.hw.epilogue import gate_layout
 from r2b.hw.memory import registered_read, rom
+from r2b.hw.pipeline import choose, in_parts, pipe, registered, saturate
 from r2b.hw.popcount import IntegerDot
 from r2b.hw.vector_tables import VectorTables
 from r2b.hw.weights import (
@@ -39,8 +40,6 @@ MEAN_FLUSH = 8
 OPERANDS = 2
 """Cycles from a word's address to its products' operands: block RAM is too slow to multiply in the
 cycle that reads it, so what comes from it passes a register; so do constants and table entries."""
-PART = 17
-"""Bits of an accumulator that a multiplier takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -209,11 +208,12 @@ class VectorUnit(wiring.Component):
             issue.final.eq(count == outputs),
             self.sum_addr.eq(group),
         ]  # fmt: skip
+        anew = [register.eq(0) for register in (count, word, lane, group, layer)]
         with m.If(self.new_frame):
             m.d.sync += [job_index.eq(0), weight.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [count.eq(0), word.eq(0), lane.eq(0), group.eq(0), layer.eq(0)]
+                m.d.sync += anew
                 if p.bus:
                     m.d.comb += [self.idle.eq(1), self.unfed.eq(self.start & ~self.loaded)]
                     m.d.sync += weight.eq(0)
@@ -258,19 +258,15 @@ class VectorUnit(wiring.Component):
                         m.next = "IDLE"
                         if p.frames > 1:
                             m.d.comb += self.ended.eq(1)
-                            with m.If(self.again):  # IDLE does the rest of the last one
-                                m.d.sync += [self.ready.eq(0), job_index.eq(job_index)]
-                                m.d.sync += [count.eq(0), word.eq(0), lane.eq(0), group.eq(0)]
-                                m.d.sync += layer.eq(0)
+                            with m.If(self.again):
+                                m.d.sync += [*anew, self.ready.eq(0), job_index.eq(job_index)]
                                 m.next = "MEAN"
         if p.frames > 1:
             self._rewound(m, weight, "weight")
         return issue
 
-    # --- several frames --------------------------------------------------------------------
-
     def _frames(self, m: Module) -> None:
-        """The frame of the running job; all but the last one are followed by another run."""
+        """The frame of the running job; the job runs again after all but the last one."""
         last = self.frame == self.params.frames - 1
         m.d.comb += self.again.eq(self.ended & ~last)
         with m.If(self.ended):
@@ -333,18 +329,18 @@ class VectorUnit(wiring.Component):
     def _means(self, m: Module, job, issue) -> Memory:
         """sum -> * reciprocal -> rounding, shift -> * a + b -> shift, saturation -> z."""
         p = self.params
-        valid = _pipe(m, issue.mean, 7, "mean_valid")
+        valid = pipe(m, issue.mean, 7, "mean_valid")
         sums, scaled = Signal(signed(p.sum_width)), Signal(signed(p.sum_width + 17))
         rounded = Signal(signed(p.sum_width + 18))
         mean = Signal(signed(p.value_width + MEAN_FRACTION + 1))
         m.d.sync += [
-            sums.eq(_choose(m, self.sum_data, issue.lane)),
+            sums.eq(choose(m, self.sum_data, issue.lane)),
             scaled.eq(sums * job.reciprocal),
             rounded.eq(scaled + job.mean_half),
             mean.eq(rounded >> job.mean_shift),
         ]
         rows = self._table(m, "means", MEANS)
-        constants = _registered(m, self._counted(m, rows, valid[2], "mean_row"), "mean_constants")
+        constants = registered(m, self._counted(m, rows, valid[2], "mean_row"), "mean_constants")
         product = Signal(signed(len(mean) + MULTIPLIER_BITS))
         total = Signal(signed(max(len(product), len(constants.b)) + 1))
         offset, shifted = Signal.like(constants.b), Signal.like(total)
@@ -355,7 +351,7 @@ class VectorUnit(wiring.Component):
             shifted.eq(total >> job.z_shift),
         ]
         low, high = bounds(VECTOR_BITS)
-        return self._vector(m, "z", p.channels, valid[7], _saturate(m, shifted, low, high))
+        return self._vector(m, "z", p.channels, valid[7], saturate(m, shifted, low, high))
 
     def _counted(self, m: Module, memory: Memory, advance, name: str):
         """Row of a table that lies in order of use; the next one after ``advance``.
@@ -400,20 +396,22 @@ class VectorUnit(wiring.Component):
         now = Signal(layout, name="dense_0")
         m.d.comb += [now[n].eq(issue[n]) for n in ("layer", "first", "last", "final")]
         m.d.comb += now.valid.eq(issue.dense)
-        control = _pipe(m, now, latency + 5, "dense")
+        control = pipe(m, now, latency + 5, "dense")
         acc = Signal(signed(ACC_BITS))
         hidden_in = Signal(signed(VECTOR_BITS))
-        h = self._vector(m, "h", p.hidden, _valid_hidden(control[latency + 5], job), hidden_in)
+        hidden = control[latency + 5]
+        valid = hidden.valid & hidden.last & ~hidden.layer & ~job.head
+        h = self._vector(m, "h", p.hidden, valid, hidden_in)
         dot = self._operands(m, issue, z, h)
         with m.If(control[latency].valid):
             m.d.sync += acc.eq(Mux(control[latency].first, 0, acc) + dot)
         rows = self._table(m, "dense", DENSE)
         # the row of a neuron is read while its last word is summed
-        constants = _registered(m, self._counted(
+        constants = registered(m, self._counted(
             m, rows, control[latency].valid & control[latency].last, "dense_row"
         ), "dense_constants")  # fmt: skip
-        operand = _registered(m, acc, "dense_operand")
-        product, offset = _product(m, operand, constants.m), Signal.like(constants.b)
+        operand = registered(m, acc, "dense_operand")
+        product, offset = in_parts(m, operand, constants.m), Signal.like(constants.b)
         total = Signal(signed(max(ACC_BITS + MULTIPLIER_BITS, len(constants.b)) + 1))
         shifted = Signal.like(total)
         after = control[latency + 2 :]  # of the operand, its products, the total, shifted
@@ -427,7 +425,7 @@ class VectorUnit(wiring.Component):
             self.logit_last.eq(after[0].final),
         ]
         _, high = bounds(VECTOR_BITS)
-        m.d.comb += hidden_in.eq(_saturate(m, shifted, 0, high))
+        m.d.comb += hidden_in.eq(saturate(m, shifted, 0, high))
         out = after[3].valid & after[3].last & after[3].layer
         self._slopes(m, job, shifted, out)
 
@@ -465,12 +463,12 @@ class VectorUnit(wiring.Component):
         entries = [entry for name in functions for entry in gate_table(name).tolist()]
         table = rom(m, "gate_table", unsigned(SIGMOID_BITS), entries)
         index = Signal(range(SIGMOID_ENTRIES))
-        m.d.comb += index.eq(_saturate(m, argument, -half, half - 1) + half)
+        m.d.comb += index.eq(saturate(m, argument, -half, half - 1) + half)
         place = index if len(functions) == 1 else Cat(index, job.function)
-        value = _registered(m, registered_read(m, table, place, "gate_table_q"), "gate_value")
+        value = registered(m, registered_read(m, table, place, "gate_table_q"), "gate_value")
         rows = self._table(m, "slopes", SLOPES)
-        *_, written = _pipe(m, valid, 5, "slope_valid")
-        constants = _registered(m, self._counted(m, rows, valid, "slope_row"), "slope_constants")
+        *_, written = pipe(m, valid, 5, "slope_valid")
+        constants = registered(m, self._counted(m, rows, valid, "slope_row"), "slope_constants")
         memory = Memory(shape=gate_layout(p.lanes), depth=p.frames * p.groups, init=[])
         m.submodules.gate = memory
         write = memory.write_port(granularity=1)
@@ -485,13 +483,12 @@ class VectorUnit(wiring.Component):
                 rounded.eq(product + job.slope_half),
                 shifted.eq(rounded >> job.slope_shift),
             ]
-            slope = _saturate(m, shifted, low, high)
+            slope = saturate(m, shifted, low, high)
             m.d.comb += [write.data[i][name].eq(slope) for i in range(p.lanes)]
         place, wanted = group, self.gate_addr
         if p.frames > 1:
-            batch = Batch(p.frames)
-            place = group + batch.offset(self.frame, p.groups)
-            wanted = self.gate_addr + batch.offset(self.gate_frame, p.groups)
+            place = group + Batch(p.frames).offset(self.frame, p.groups)
+            wanted = self.gate_addr + Batch(p.frames).offset(self.gate_frame, p.groups)
         m.d.comb += [write.addr.eq(place), write.en.eq(Mux(written, 1 << lane, 0))]
         with m.If(written):
             m.d.sync += lane.eq(lane + 1)
@@ -500,58 +497,3 @@ class VectorUnit(wiring.Component):
         with m.If(self.begin):
             m.d.sync += [lane.eq(0), group.eq(0)]
         m.d.comb += self.gate_data.eq(registered_read(m, memory, wanted, "gate_q"))
-
-
-def _valid_hidden(control, job):
-    return control.valid & control.last & ~control.layer & ~job.head
-
-
-def _pipe(m: Module, value, cycles: int, name: str) -> list:
-    """The value now and after 1, 2, ... ``cycles`` registers."""
-    stages = [value]
-    for cycle in range(cycles):
-        stage = Signal.like(value, name=f"{name}_{cycle + 1}")
-        m.d.sync += stage.eq(stages[-1])
-        stages.append(stage)
-    return stages
-
-
-def _registered(m: Module, value, name: str):
-    """The value a cycle later."""
-    register = Signal(value.shape(), name=name, reset_less=True)
-    m.d.sync += register.eq(value)
-    return register
-
-
-def _product(m: Module, a, b):
-    """``a * b`` from partial products that are registered."""
-    low, high = a[:PART].as_unsigned(), a[PART:].as_signed()
-    parts = []
-    for name, part in (("low", low), ("high", high)):
-        register = Signal((part * b).shape(), name=f"product_{name}", reset_less=True)
-        m.d.sync += register.eq(part * b)
-        parts.append(register)
-    return parts[0] + (parts[1] << PART)
-
-
-def _choose(m: Module, array, index):
-    """Element of an array of lanes, as a signed value."""
-    chosen = Signal(signed(len(array[0])), name="chosen")
-    with m.Switch(index):
-        for lane in range(len(array)):
-            with m.Case(lane):
-                m.d.comb += chosen.eq(array[lane])
-    return chosen
-
-
-def _saturate(m: Module, value, low: int, high: int):
-    """``min(max(value, low), high)``, as wide as the bounds."""
-    bits = max(low.bit_length(), high.bit_length()) + 1
-    result = Signal(signed(bits), name="saturated")
-    with m.If(value < low):
-        m.d.comb += result.eq(low)
-    with m.Elif(value > high):
-        m.d.comb += result.eq(high)
-    with m.Else():
-        m.d.comb += result.eq(value)
-    return result

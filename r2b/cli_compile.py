@@ -105,6 +105,14 @@ def compile_command(
             "fit]",
         ),
     ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="B",
+            help="Run each stage for B frames before the next one, so that streamed weights come "
+            "once for all of them.  [1]",
+        ),
+    ] = None,
     plan: Annotated[
         Path | None,
         typer.Option(
@@ -172,6 +180,7 @@ def compile_command(
             device=device,
             clock_mhz=clock,
             parallelism=parallelism,
+            batch=batch,
             plan=plan,
             target_fps=target_fps,
             verify=verify,

@@ -418,7 +418,8 @@ def _plan(
     parallelism = None
     if options.parallelism is not None:
         parallelism = parse_parallelism(options.parallelism)
-    return make_plan(program, name, clock, parallelism), None
+    several = {} if options.batch is None else {"batch": options.batch}
+    return make_plan(program, name, clock, parallelism, **several), None
 
 
 def given_plan(program: Program, given: Plan | Path | str) -> Plan:

@@ -46,6 +46,8 @@ class Options:
         None for the device's usual clock.
     parallelism : str or None
         ``PINxPOUT`` or ``PINxPOUTxPPX``, or None for the largest that fits.
+    batch : int or None
+        Frames that each stage runs for before the next one, with the same weights; None: one.
     plan : Plan, Path, str or None
         A Plan, or its file, in place of one that is chosen.
     target_fps : float or None
@@ -74,6 +76,7 @@ class Options:
     device: str | None = None
     clock_mhz: float | None = None
     parallelism: str | None = None
+    batch: int | None = None
     plan: Any = None
     target_fps: float | None = None
     verify: int = 0
@@ -164,7 +167,7 @@ def check_options(options: Options) -> Target:
 def _check_plan(options: Options) -> None:
     """One way only of saying what the Plan is."""
     if options.plan is not None:
-        others = ("parallelism", "target_fps", "clock_mhz", "device")
+        others = ("parallelism", "target_fps", "clock_mhz", "device", "batch")
         given = [name for name in others if getattr(options, name) is not None]
         if given:
             option = given[0].removesuffix("_mhz").replace("_", "-")
@@ -175,6 +178,10 @@ def _check_plan(options: Options) -> None:
             read_plan(Path(options.plan))
     if options.target_fps is not None and options.parallelism is not None:
         raise PlanError("--target-fps chooses the parallelism; leave --parallelism away")
+    if options.target_fps is not None and options.batch is not None:
+        raise PlanError("--target-fps searches Plans of one frame at a time; leave --batch away")
+    if options.batch is not None and (type(options.batch) is not int or options.batch < 1):
+        raise PlanError(f"--batch takes 1 frame or more, not {options.batch!r:.60}")
     check_positive("--target-fps must be a positive number", options.target_fps)
 
 

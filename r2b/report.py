@@ -92,7 +92,7 @@ def _plan(plan: Plan | None) -> dict[str, Any] | None:
 
 PLAN_PARAMETERS = (
     "device", "clock_mhz", "p_in", "p_out", "p_px", "lanes", "mac_out", "gate_macs",
-    "tile_pixels", "weights", "weight_word", "mac_weight_word",
+    "tile_pixels", "weights", "weight_word", "mac_weight_word", "batch",
 )  # fmt: skip
 
 
@@ -112,6 +112,8 @@ def _hardware(cost: hardware.HardwareCost) -> dict[str, Any]:
         "needs": resources.needs(),
         "shares": cost.device_shares,
         "frame_cycles": cost.frame_cycles,
+        "batch": cost.batch,
+        "period": cost.period,
         "interval": cost.interval,
         "fps": cost.fps(),
         "binds": cost.binds,

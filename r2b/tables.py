@@ -99,11 +99,12 @@ def plan_line(report: Report) -> str:
     """The Plan in one line."""
     plan = report["plan"]
     pixels = f"x{plan['p_px']}" if plan["p_px"] > 1 else ""
+    several = f", batches of {plan['batch']} frames" if plan["batch"] > 1 else ""
     return (
         f"{plan['device']} at {plan['clock_mhz']:g} MHz, "
         f"{plan['p_in']}x{plan['p_out']}{pixels} XNOR, {plan['lanes']} epilogue lanes, "
         f"{plan['lanes'] * plan['mac_out']} MACs, "
-        f"{report['act_bits']}-bit tensors"
+        f"{report['act_bits']}-bit tensors{several}"
     )
 
 

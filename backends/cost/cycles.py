@@ -12,7 +12,7 @@ from r2b.ir.program import Program
 
 @dataclass(frozen=True)
 class Cycles:
-    """Clock cycles in which the accelerator works on a frame.
+    """Clock cycles in which the accelerator works on a frame, or on a batch of them.
 
     Parameters
     ----------

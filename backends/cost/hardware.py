@@ -12,6 +12,9 @@ per cycle::
     roof      = min(peak, weight word * intensity)
     interval  = cycles from a frame's end to the next one's
 
+Where the Plan works on batches of frames, all cycles and multiply-accumulates are those of a batch,
+and ``interval`` and bytes are a frame's share of them.
+
 No stage takes fewer cycles than any of its bounds, and none attains more than its roof.
 """
 
@@ -44,7 +47,7 @@ emptying."""
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage of a frame.
+    """One stage of a frame, or of a batch of frames.
 
     Parameters
     ----------
@@ -113,15 +116,16 @@ class Bytes:
     Parameters
     ----------
     image, weights, result : int
-        Weights are 0 where they are on chip.
+        Weights are 0 where they are on chip, and a share of a batch's: no integer where they cannot
+        be shared out evenly.
     """
 
     image: int
-    weights: int
+    weights: int | float
     result: int
 
     @property
-    def total(self) -> int:
+    def total(self) -> int | float:
         """Of all ports."""
         return self.image + self.weights + self.result
 
@@ -138,10 +142,12 @@ class HardwareCost:
     stages : tuple of StageCost
         The head is the last one.
     frame : FrameCycles
-        A frame among others, offered without a gap.
-    interval : int
-        Cycles from a frame's end to the next one's.
+        A frame, or batch, among others, offered without a gap.
+    period : int
+        Cycles from its end to the next one's.
     bytes_per_frame : Bytes
+    batch : int
+        Frames of a batch.
     """
 
     device: Device
@@ -149,17 +155,23 @@ class HardwareCost:
     resources: Resources
     stages: tuple[StageCost, ...]
     frame: FrameCycles
-    interval: int
+    period: int
     bytes_per_frame: Bytes
+    batch: int = 1
+
+    @property
+    def interval(self) -> int | float:
+        """Cycles per frame: its share of the period."""
+        return share(self.period, self.batch)
 
     @property
     def frame_cycles(self) -> int:
-        """Cycles in which the core works on a frame; waiting for streams comes on top."""
+        """Cycles in which the core works on a frame, or batch; waiting for streams comes on top."""
         return self.frame.active
 
     def fps(self, clock_mhz: float | None = None) -> float:
         """Frames per second at a clock, by default the Plan's."""
-        return (clock_mhz or self.clock_mhz) * 1e6 / self.interval
+        return (clock_mhz or self.clock_mhz) * 1e6 * self.batch / self.period
 
     @property
     def device_shares(self) -> dict[str, float]:
@@ -193,9 +205,15 @@ def cost(program: Program, plan: Plan) -> HardwareCost:
         resources=estimate_params(params, target.family),
         stages=stage_costs(geometry, params),
         frame=frames[-1],
-        interval=frames[-1].last - frames[-2].last,
+        period=frames[-1].last - frames[-2].last,
         bytes_per_frame=bytes_per_frame(geometry),
+        batch=plan.batch,
     )
+
+
+def share(total: int, batch: int) -> int | float:
+    """A frame's share of what a batch takes; an integer where it can be."""
+    return total / batch if total % batch else total // batch
 
 
 def stage_costs(geometry: ProgramGeometry, params: CoreParams) -> tuple[StageCost, ...]:
@@ -218,19 +236,20 @@ def _stage(
 ) -> StageCost:  # fmt: skip
     first = passes[0]
     ops, elsewhere = remember(stage, "ops", None, lambda: _ops(program, stage))
+    frames = first.plan.batch
     return StageCost(
         name=stage.name,
         engine="binary" if first.binary else "real",
         cycles=cycles.active,
         compute=cycles.issued,
-        weights=sum(_loading(conv, params.engines[conv.binary]) for conv in passes),
-        epilogue=cycles.drained + sum(conv.num_tiles for conv in passes),
+        weights=frames * sum(_loading(conv, params.engines[conv.binary]) for conv in passes),
+        epilogue=cycles.drained + frames * sum(conv.num_tiles for conv in passes),
         gate=cycles.gate,
-        macs=ops.binary + ops.real - elsewhere,
-        executed=ops.binary_executed + ops.real_executed - elsewhere,
+        macs=frames * (ops.binary + ops.real - elsewhere),
+        executed=frames * (ops.binary_executed + ops.real_executed - elsewhere),
         peak=first.lanes_in * first.lanes_out * first.px,
         weight_word=first.plan.weight_word if first.binary else first.plan.mac_weight_word,
-        loaded=sum(conv.num_steps * conv.load_words for conv in passes),
+        loaded=frames * sum(conv.num_steps * conv.load_words for conv in passes),
     )
 
 
@@ -250,8 +269,9 @@ def _head(program: Program, plan: Plan, cycles: StageCycles) -> StageCost:
     ops = head_ops(program)
     return StageCost(
         name=program.head.name, engine="vector", cycles=cycles.active,
-        compute=classes * ceil_div(channels, plan.gate_macs), weights=0, epilogue=0, gate=0,
-        macs=ops.real, executed=ops.real_executed, peak=plan.gate_macs, weight_word=0, loaded=0,
+        compute=plan.batch * classes * ceil_div(channels, plan.gate_macs), weights=0, epilogue=0,
+        gate=0, macs=plan.batch * ops.real, executed=plan.batch * ops.real_executed,
+        peak=plan.gate_macs, weight_word=0, loaded=0,
     )  # fmt: skip
 
 
@@ -262,6 +282,6 @@ def bytes_per_frame(geometry: ProgramGeometry) -> Bytes:
     words = stream_length(geometry) if plan.weights == "stream" else 0
     return Bytes(
         image=channels * rows * cols,
-        weights=words * ceil_div(plan.weight_word, 8),
+        weights=share(words * ceil_div(plan.weight_word, 8), plan.batch),
         result=LOGIT_BYTES * program.num_classes,
     )

@@ -21,7 +21,8 @@ from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
 from r2b.hw.packing import field_of
 from r2b.hw.params import CoreParams, weight_words, word_key
-from r2b.hw.vector import PART, VectorParams
+from r2b.hw.pipeline import PART
+from r2b.hw.vector import VectorParams
 from r2b.hw.weights import VECTOR_SEGMENT, buffer_words, segment_rows
 from r2b.ir.arith import SIGMOID_BITS, gate_table
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
@@ -66,8 +67,8 @@ def memories(params: CoreParams) -> list[Memory]:
     found += remember(params.epilogue, "memories", None, lambda: _epilogue(params))
     found += [*_sinks(params), *_maps(params), *_frame(params), *_pool(params)]
     found += vector_memories(params)
-    classes = params.geometry.program.num_classes
-    return [*found, Memory("shell", "fifo", LOGIT_BITS + 1, classes)]
+    logits = params.batch.frames * params.geometry.program.num_classes
+    return [*found, Memory("shell", "fifo", LOGIT_BITS + 1, logits)]
 
 
 def word_memory(geometry: ProgramGeometry, binary: bool) -> Memory:
@@ -124,7 +125,7 @@ def _epilogue(params: CoreParams) -> list[Memory]:
 
 def _sinks(params: CoreParams) -> list[Memory]:
     p = params.sinks
-    sums = Memory("sinks", "sums", p.lanes * p.sum_width, p.sum_depth, 2, registered=False,
+    sums = Memory("sinks", "sums", p.lanes * p.sum_width, p.sum_words, 2, registered=False,
                   shared=1)  # fmt: skip
     thresholds = remember(
         params.geometry.program, "threshold memory", p.lanes,
@@ -173,7 +174,7 @@ def has_gates(params: CoreParams) -> bool:
 def vector_memories(params: CoreParams) -> list[Memory]:
     """Memories of the vector unit."""
     vector = params.vector
-    key = (vector.lanes, vector.bus)
+    key = (vector.lanes, vector.bus, vector.frames)
     return remember(vector.tables, "memories", key, lambda: _vector(params))
 
 
@@ -201,13 +202,12 @@ def _vector(params: CoreParams) -> list[Memory]:
     if not has_gates(params):
         return found
     entries = [int(v) for name in tables.functions for v in gate_table(name).tolist()]
-    groups = -(-max(p.channels, p.outputs) // p.lanes)
     return [
         *found,
         Memory("vector", "h", word, max(1, -(-p.hidden // p.macs)), part=VECTOR_BITS),
         _rom("vector", "gate_table", entries),
         _vector_table(p, "slopes"),
-        Memory("vector", "gate", 2 * MULTIPLIER_BITS * p.lanes, max(2, groups),
+        Memory("vector", "gate", 2 * MULTIPLIER_BITS * p.lanes, p.frames * p.groups,
                part=2 * MULTIPLIER_BITS),
     ]  # fmt: skip
 

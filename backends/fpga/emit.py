@@ -82,7 +82,7 @@ def model_hash(program: Program) -> int:
 
 
 def weight_bytes(geometry: ProgramGeometry) -> npt.NDArray[np.uint8]:
-    """One frame's weight stream: a row per transfer, its bytes, the lowest first."""
+    """The weight stream of a frame, or batch: a row per transfer, its bytes, the lowest first."""
     width = ceil_div(geometry.plan.weight_word, 8)
     words = [word.to_bytes(width, "little") for word in stream_words(geometry)]
     return np.frombuffer(b"".join(words), np.uint8).reshape(-1, width)
@@ -94,7 +94,7 @@ def emit_testbench(
     """Write ``tb/``: a cocotb testbench, its frames and the results it expects.
 
     It needs ``rtl/`` and, for streamed weights, ``weights_stream.npy`` beside it, and the packages
-    that its README names; not r2b.
+    that its README names; not r2b. The last frame is repeated until its batch is full.
 
     Returns
     -------
@@ -103,6 +103,7 @@ def emit_testbench(
     """
     folder = Path(folder) / "tb"
     folder.mkdir(parents=True, exist_ok=True)
+    frames = np.concatenate([frames, *[frames[-1:]] * (-len(frames) % plan.batch)])
     np.save(folder / "frames.npy", frames)
     np.save(folder / "expected.npy", logits(program, frames))
     environment = jinja2.Environment(

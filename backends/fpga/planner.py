@@ -84,7 +84,7 @@ def make_plan(
     p_in, p_out, *pixels = parallelism
     changes = {"p_px": pixels[0]} | changes if pixels else changes
     plan = _plan(program, target, (p_in, p_out), changes)
-    if plan.weights == "stream" and not {"vector", "gate_macs"} & set(changes):
+    if plan.weights == "stream" and not {"vector", "gate_macs"} & set(changes) and plan.batch == 1:
         return _with_room(program, plan, changes)
     return plan
 
@@ -215,7 +215,9 @@ def _largest_fitting(program: Program, target: Device, changes: dict[str, Any]) 
 def _attempts(changes: dict[str, Any]) -> list[dict[str, Any]]:
     """Weights on chip, else the arrays' streamed, else all; the usual lanes, else fewer."""
     sources = [{}] if "weights" in changes else [{}, {"weights": "stream"}]
-    if changes.get("weights") != "chip" and not {"vector", "gate_macs"} & set(changes):
+    several = changes.get("batch", 1) != 1  # takes no streamed vector unit
+    free = not {"vector", "gate_macs"} & set(changes) and not several
+    if changes.get("weights") != "chip" and free:
         sources.append({"weights": "stream", "vector": "stream"})
     lanes = [{}] if "lanes" in changes else [{}, {"lanes": 2}, {"lanes": 1}]
     return [changes | source | few for source in sources for few in lanes]
@@ -272,7 +274,7 @@ def _too_much_memory(program: Program, plan: Plan) -> bool:
     """
     geometry = ProgramGeometry(program, plan)
     tensors = [plan.act_bits * prod(tensor.shape) for tensor in program.tensors.values()]
-    bits = max([*tensors, *map(prod, program.sign_shapes.values())], default=0)
+    bits = plan.batch * max([*tensors, *map(prod, program.sign_shapes.values())], default=0)
     if plan.weights == "chip":
         bits += sum(conv.conv.weight.size * conv.weight_bits for conv in geometry.convs)
     return bits > device(plan.device).ram18 * RAM18_BITS
