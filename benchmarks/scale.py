@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,10 +30,12 @@ from tools import BUILD, COMPILE, measure
 from r2b.backends.cost.cycles import Cycles, predict_cycles
 from r2b.backends.fpga.planner import make_plan, parse_parallelism
 from r2b.backends.target import Source, emit_accelerator
+from r2b.hw.flow import predict_frames
+from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.plan import Plan
 from r2b.ir.program import BinaryConv, Program
 from r2b.ir.serialize import load
-from r2b.sim.harness import Simulator, read_compiled
+from r2b.sim.harness import FrameCycles, Simulator, read_compiled
 from r2b.sim.verify import verify
 from r2b.train import checkpoint
 
@@ -85,10 +88,24 @@ def simulate(folder: str, count: str, stalls: str) -> None:
         table.add_row(name, f"{wanted:,}", f"{active:,}", f"{active - wanted:,}", f"{waiting:,}")
     active = max(frame.active for frame in done.frames)
     waiting = max(frame.total - frame.active for frame in done.frames)
-    table.add_row("frame", f"{predicted.frame:,}", f"{active:,}", f"{active - predicted.frame:,}",
+    whole = "frame" if plan.batch == 1 else f"batch of {plan.batch} frames"
+    table.add_row(whole, f"{predicted.frame:,}", f"{active:,}", f"{active - predicted.frame:,}",
                   f"{waiting:,}")  # fmt: skip
     Console(width=120).print(table)
     print(shares(program, plan, predicted))
+    if seed is None and len(done.frames) > plan.batch:
+        print(periods(program, plan, done.frames))
+
+
+def periods(program: Program, plan: Plan, frames: list[FrameCycles]) -> str:
+    """Cycles from every batch's end to the next one's, per frame."""
+    ends = [frame.done for frame in frames[:: plan.batch]]
+    wanted = [batch.last for batch in predict_frames(ProgramGeometry(program, plan), len(ends))]
+    rows = []
+    for name, cycles in (("analytic", wanted), ("simulated", ends)):
+        steps = (after - before for before, after in pairwise(cycles))
+        rows.append(f"{name} " + ", ".join(f"{step / plan.batch:,.2f}" for step in steps))
+    return f"cycles per frame, batch after batch: {'; '.join(rows)}"
 
 
 def shares(program: Program, plan: Plan, predicted: Cycles) -> str:

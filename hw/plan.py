@@ -19,7 +19,7 @@ WEIGHT_SOURCES = ("chip", "stream")
 PIXELS = (1, 2, 4)
 """Legal values of P_px."""
 CONSTANTS = ("auto", "logic")
-MOST_FRAMES = 64
+MOST_FRAMES = 16
 """Largest batch."""
 OPTIONAL = {
     "hop", "vector", "constants", "presum_buffer", "mac_packing", "lut_macs", "p_px", "batch",

@@ -28,8 +28,20 @@ PLANS = (
     ((16, 4), {"lanes": 1, "mac_out": 3, "tile_pixels": 40, "weight_word": 4}),
     ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 6, "weights": "stream", "vector": "stream",
               "weight_word": 64, "mac_weight_word": 64}),
+    ((8, 8), {"lanes": 4, "mac_out": 4, "tile_pixels": 7, "batch": 3}),
+    ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 6, "weights": "stream", "batch": 2,
+              "weight_word": 16, "mac_weight_word": 16, "presum_buffer": True}),
 )  # fmt: skip
 DEEP = random_program(5, widths=(32, 64), blocks=2)
+
+
+def tiles_of_batch(conv):
+    """(Output-channel tile, pixel tile) in the order in which they run, those of every frame."""
+    tiles, frames = list(conv.tiles()), range(conv.plan.batch)
+    if conv.pixel_outer:
+        return [tile for _ in frames for tile in tiles]
+    kos = range(conv.tiles_out)
+    return [tile for ko in kos for _ in frames for tile in tiles if tile[0] == ko]
 
 
 def step_by_step(conv, engine, gate, read):
@@ -39,7 +51,7 @@ def step_by_step(conv, engine, gate, read):
     freed: deque[int] = deque([0, 0], maxlen=2)
     issued = words = 0
     events = []
-    tiles = list(conv.tiles())
+    tiles = tiles_of_batch(conv)
     per_segment = len(tiles) // conv.segments
     for index, (ko, tile) in enumerate(tiles):
         if conv.from_frame:
@@ -64,6 +76,8 @@ def step_by_step(conv, engine, gate, read):
         waiting = last + 1
         freed.append(last + 1)
         words += drain
+        if conv.from_frame and (index + 1) % conv.num_tiles == 0:
+            taken = handed + pixels
     return last + engine.flush + 2, issued, words, sorted(events)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
+from r2b.hw.batch import Batch
 from r2b.hw.geometry import ceil_div
 from r2b.hw.walker import TileWalker
 from r2b.ir.program import Window
@@ -44,11 +45,29 @@ def expected(conv, row):
         yield wanted
 
 
+def expected_of_batch(conv, row, batch):
+    """The same for every frame of a batch, with its offsets; a frame's memories lie together."""
+    tiles = list(expected(conv, row))
+    order = [(f, t) for f in range(batch.frames) for t in tiles]
+    if not conv.pixel_outer:
+        order.sort(key=lambda place: place[1]["ko"])  # stable
+    for frame, wanted in order:
+        last = frame == batch.frames - 1
+        yield wanted | {
+            "frame": frame, "frame_end": wanted["last"],
+            "last": wanted["last"] and last, "last_pixels": wanted["last_pixels"] and last,
+            "fm": wanted["fm"] + frame * batch.fm, "sm": wanted["sm"] + frame * batch.sm,
+            "src": wanted["src"] + frame * row["frame_src"],
+        }  # fmt: skip
+
+
 def drive(core):
     """Walk every stage, as fast as it goes and with idle cycles in between."""
     for conv, row in zip(core.geometry.convs, core.stages.rows, strict=True):
         yield {"d": row, "start": 1, "step": 0}
-        for number, wanted in enumerate(expected(conv, row)):
+        several = core.batch.several
+        found = expected_of_batch(conv, row, core.batch) if several else expected(conv, row)
+        for number, wanted in enumerate(found):
             last = TileWalker.DERIVED + (number % 3 > 0)
             for age in range(last + 1):
                 outputs = yield {"start": 0, "step": age == last}
@@ -66,6 +85,22 @@ def test_frame(lanes, tile_pixels):
     sizes = {"lanes": lanes, "p_in": lanes, "p_out": lanes, "mac_out": lanes}
     core = make_params(layers, tile_pixels=tile_pixels, line_words=512, **sizes)
     dut = TileWalker(core.stages.layout, lanes, core.address_width)
+    simulate(Bench(dut, drive(core)))
+
+
+def test_frames_of_a_batch():
+    """Channels outside, pixels outside and the frame itself; three frames of them."""
+    layers = [
+        Layer("frame", (3, 8, 11), 9),
+        Layer("binary", (10, 6, 7), 9),
+        Layer("real", (9, 5, 4), 10),
+        Layer("real", (6, 5, 4), 9, outer=True),
+    ]
+    core = make_params(layers, tile_pixels=9, batch=3)
+    assert core.batch == Batch(3, core.fm_words // 3, core.sm_words // 3)
+    sources = [core.batch.sm, core.batch.fm, core.batch.fm]
+    assert [row["frame_src"] for row in core.stages.rows] == [0, *sources]
+    dut = TileWalker(core.stages.layout, 2, core.address_width, core.batch)
     simulate(Bench(dut, drive(core)))
 
 
