@@ -63,13 +63,27 @@ def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
     return max(features), max(signs)
 
 
-def frame_stride(conv: ConvGeometry, words: tuple[int, int]) -> int:
-    """Words of a pass's source from one frame to the next; the line buffer begins anew.
-
-    ``words``: of :func:`memory_words`.
+def frame_fields(conv: ConvGeometry, batch: Batch) -> dict[str, int]:
+    """Of a pass's descriptor: frames of a tile, the first frame of the last tile, words from one
+    frame to the next in the source, places in the tile, and words from one tile's to the next
+    one's frames.
     """
+    frames, source = conv.tile_frames, _source_words(conv, batch)
+    return {
+        "tile_frames": frames,
+        "end_frame": batch.frames - frames,
+        "frame_src": source,
+        "frame_index": conv.frame_groups if frames > 1 else 0,
+        "tile_src": frames * source,
+        "tile_fm": frames * batch.fm,
+        "tile_sm": frames * batch.sm,
+    }
+
+
+def _source_words(conv: ConvGeometry, batch: Batch) -> int:
+    """Words of a pass's source that one frame takes; the line buffer begins anew."""
     if conv.from_frame:
         return 0
     if conv.part.signs:
-        return words[1] * conv.sign_banks
-    return words[1] if conv.binary else words[0]
+        return batch.sm * conv.sign_banks
+    return batch.sm if conv.binary else batch.fm

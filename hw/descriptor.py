@@ -12,7 +12,7 @@ from itertools import takewhile
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
-from r2b.hw.batch import frame_stride, memory_words
+from r2b.hw.batch import batch_of, frame_fields
 from r2b.hw.buildable import factor_kind
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
 
@@ -85,7 +85,7 @@ def stage_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
             row |= _positions(conv)
         row |= _later_rounds(conv, geometry)
         if geometry.plan.batch > 1:
-            row["frame_src"] = frame_stride(conv, memory_words(geometry))
+            row |= frame_fields(conv, batch_of(geometry))
         if geometry.plan.weights == "stream":  # addresses count from the segment's start
             row["weight_base"] = 0
             row["tile_words"] *= conv.pixel_outer and not conv.buffered

@@ -40,7 +40,7 @@ def request_layout(
 
 
 class Drain(wiring.Component):
-    """Pixel by pixel, group by group: ``pixels * groups`` cycles per tile.
+    """Pixel by pixel, group by group: ``pixels * groups`` cycles per tile, of all its frames.
 
     It looks for a full bank in one cycle, requests in the next ones, and the bank is free again in
     the cycle after the last request. After the stage's last request it waits ``flush`` cycles.
@@ -119,7 +119,7 @@ class Drain(wiring.Component):
             o.first.eq((position.row == 0) & (position.col == 0)),
         ]
         if self.batch.several:
-            m.d.comb += o.frame.eq(walker.o.frame)
+            self._frames(m)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += walker.start.eq(self.start)
@@ -136,6 +136,9 @@ class Drain(wiring.Component):
                     position.sm_bank.eq(base.sm_bank),
                     word.eq(base.sm),
                 ]
+                if self.batch.several:
+                    m.d.sync += [self.frame.eq(0), self.start_fm.eq(walker.o.fm)]
+                    m.d.sync += self.start_sm.eq(walker.o.sm)
                 with m.If(Array(self.full)[bank] & ~self.hold):
                     m.next = "RUN"
             with m.State("RUN"):
@@ -144,7 +147,11 @@ class Drain(wiring.Component):
                 self._next_word(m, position, word, base, last_group)
                 last_col = position.col == walker.o.end_col
                 last_row = position.row == walker.o.end_row
-                with m.If(last_group & last_col & last_row):
+                last = last_group & last_col & last_row
+                if self.batch.several:
+                    self._next_frame(m, position, last)
+                    last = last & self.last_frame
+                with m.If(last):
                     m.d.comb += [self.free.eq(Cat(~bank, bank)), walker.step.eq(1)]
                     self._next_channels(m, base)
                     m.d.sync += [bank.eq(~bank), flushed.eq(0)]
@@ -157,6 +164,26 @@ class Drain(wiring.Component):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
         return m
+
+    def _frames(self, m: Module) -> None:
+        """Frame of the tile, and where its results begin."""
+        self.frame, self.last_frame = Signal.like(self.o.frame, name="frame"), Signal()
+        self.start_fm, self.start_sm = (Signal.like(self.o.fm, name=f"start_{n}") for n in "fs")
+        m.d.comb += [
+            self.o.frame.eq(self.walker.o.frame + self.frame),
+            self.last_frame.eq(self.frame == self.d.tile_frames - 1),
+        ]
+
+    def _next_frame(self, m: Module, position, last) -> None:
+        """Behind a frame's last word: the first pixel of the tile's next one."""
+        fm, sm = self.start_fm + self.batch.fm, self.start_sm + self.batch.sm
+        with m.If(last):
+            m.d.sync += [
+                self.frame.eq(self.frame + 1),
+                position.row.eq(self.walker.o.row),
+                *(place.eq(fm) for place in (position.fm, self.start_fm)),
+                *(place.eq(sm) for place in (position.sm, self.start_sm)),
+            ]
 
     def _channel_base(self) -> data.View:
         """Offsets of the output-channel tile: group of the stage, sign word, bank in it."""

@@ -13,7 +13,9 @@ if any of its pixels is valid for the tap; the last one of a row may be incomple
 a group.
 
 With several frames to a batch the pixel tiles of all of them take the place of those of one, frame
-by frame; everything here is per frame, except for the weight stream.
+by frame. Where a tile has room for several whole frames it holds ``tile_frames`` of them, so that a
+step's weights are loaded once for all of them. Everything here is per frame, except for the weight
+stream.
 """
 
 from __future__ import annotations
@@ -204,7 +206,7 @@ class ConvGeometry:
     def segments(self) -> int:
         """Segments of a batch."""
         if self.buffered:
-            return self.plan.batch * self.num_tiles
+            return self.batch_tiles * self.num_tiles
         return 1 if self.pixel_outer else self.tiles_out
 
     # --- taps ------------------------------------------------------------------------------
@@ -251,6 +253,25 @@ class ConvGeometry:
     def tile_cols(self) -> int:
         """Columns of a full tile."""
         return min(self.cols, self.plan.tile_pixels * self.px)
+
+    @cached_property
+    def frame_groups(self) -> int:
+        """Column groups of a frame's outputs."""
+        return self.rows * ceil_div(self.cols, self.px)
+
+    @cached_property
+    def tile_frames(self) -> int:
+        """Frames of a batch in a tile: as many as it has room for and divide the batch; of the
+        frame that is just coming in there is only one.
+        """
+        batch = self.plan.batch
+        most = 1 if self.from_frame else max(1, self.plan.tile_pixels // self.frame_groups)
+        return max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
+
+    @property
+    def batch_tiles(self) -> int:
+        """Tiles of a batch for each one of a frame."""
+        return self.plan.batch // self.tile_frames
 
     @cached_property
     def line_words_needed(self) -> int:

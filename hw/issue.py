@@ -41,7 +41,7 @@ def pixel_layout(
 
 
 class Issuer(wiring.Component):
-    """Per step: ``load_words`` weight words, then one pixel per cycle.
+    """Per step: ``load_words`` weight words, then one pixel per cycle, of every frame of the tile.
 
     With a step taken in cycle a, its words are requested in a+1 .. a+load_words and its pixels may
     start in the cycle after ``a + load_words + WORD_LATENCY`` or after the previous step's last
@@ -91,6 +91,7 @@ class Issuer(wiring.Component):
         self.load_words, self.turnaround = load_words, turnaround
         self.step_layout = step_layout(descriptor, lanes, address_width, depth, px)
         self.filled = "filled" in descriptor.members
+        self.several = "tile_frames" in descriptor.members
         super().__init__(
             {
                 "d": In(descriptor),
@@ -163,6 +164,8 @@ class Issuer(wiring.Component):
         cols_left = Signal.like(step.cols)
         last_in_row, last = cols_left == 1, Signal()
         m.d.comb += last.eq(active & last_in_row & (step.rows == 1))
+        if self.several:
+            self._frames(m, last)
         next_bank = Mux(loaded.first, ~bank, bank)
         blocked = loaded.first & Array(self.busy)[next_bank]
         m.d.comb += can_take.eq((~active | last) & ~blocked)
@@ -175,6 +178,8 @@ class Issuer(wiring.Component):
                 load.eq(0),
             ]
             self._next_pixel(m, step, cols_left, last_in_row, row)
+            if self.several:
+                self._next_frame(m, step, last_in_row, row)
             with m.If(last):
                 m.d.sync += active.eq(0)
         with m.If(hand_over):
@@ -186,6 +191,9 @@ class Issuer(wiring.Component):
                 cols_left.eq(loaded.cols),
                 *(row[n].eq(loaded[n]) for n in kept),
             ]
+            if self.several:
+                m.d.sync += [self.frame[n].eq(loaded[n]) for n in self.frame.shape().members]
+                m.d.sync += self.frames_left.eq(d.tile_frames)
             with m.If(loaded.first):
                 m.d.sync += [bits.eq(0) for bits in touched]
                 m.d.comb += self.take.eq(Cat(~next_bank, next_bank))
@@ -216,6 +224,28 @@ class Issuer(wiring.Component):
             cols = [step.in_col, *(step.in_col + n for n in steps[1:])]
             inside = [inside_row & ((col >= 0) & (col < d.in_cols)) for col in cols]
             m.d.comb += [o.outside[j].eq(d.filled & ~here) for j, here in enumerate(inside)]
+
+    def _frames(self, m: Module, last) -> None:
+        """Frames of the tile, and where the first pixel of the current one is."""
+        kept = ["rows", "src", "index", *(["in_row"] if self.filled else [])]
+        layout = data.StructLayout({n: self.step_layout[n].shape for n in kept})
+        self.frame, self.frames_left = Signal(layout, name="frame"), Signal.like(self.d.tile_frames)
+        with m.If(self.frames_left != 1):
+            m.d.comb += last.eq(0)
+
+    def _next_frame(self, m: Module, step, last_in_row, row) -> None:
+        """The first pixel of the tile's next frame, behind the last one of a frame."""
+        d, frame = self.d, self.frame
+        src, index = frame.src + d.frame_src, frame.index + d.frame_index
+        with m.If(last_in_row & (step.rows == 1)):
+            m.d.sync += [
+                self.frames_left.eq(self.frames_left - 1),
+                step.rows.eq(frame.rows),
+                *(place.src.eq(src) for place in (step, row, frame)),
+                *(place.index.eq(index) for place in (step, row, frame)),
+            ]
+            if self.filled:
+                m.d.sync += step.in_row.eq(frame.in_row)
 
     def _names(self, name: str) -> list[str]:
         """One per pixel of a group."""

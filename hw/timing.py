@@ -17,9 +17,10 @@ a tile)::
     drained(t) = drain(t) + pixels(t) * groups(t);  freed(t) = drained(t) + 1
     stage      = drained(last) + flush + 2
 
-A stage's tiles are those of all frames of a batch, frame by frame; where it reads the frame, the
-next one's first step is offered as if the one before it had been taken when the last pixel was
-issued. A gate, and the head, is ready after a run for each frame.
+A stage's tiles are those of all frames of a batch, frame by frame, and a tile's pixels those of all
+frames in it (``tile_frames`` of :class:`r2b.hw.geometry.ConvGeometry`). Where a stage reads the
+frame, the next one's first step is offered as if the one before it had been taken when the last
+pixel was issued. A gate, and the head, is ready after a run for each frame.
 """
 
 from __future__ import annotations
@@ -171,11 +172,11 @@ class _Run:
             self._pixel_outer(list(conv.pixel_tiles()))
         else:
             tiles = [(tile, conv.runs(tile)) for tile in conv.pixel_tiles()]
-            self._channel_outer(conv.plan.batch * tiles)
+            self._channel_outer(conv.batch_tiles * tiles)
         self.events.sort()
 
     def _pixel_outer(self, tiles: list[Tile]) -> None:
-        conv, frames = self.conv, self.conv.plan.batch
+        conv, frames = self.conv, self.conv.batch_tiles
         last = frames * len(tiles) * conv.tiles_out - 1
         for index, tile in enumerate(frames * tiles):
             for ko in range(conv.tiles_out):
@@ -206,6 +207,7 @@ class _Run:
     def _tile(self, ko: int, tile: Tile, runs: tuple[Run, ...], opens: bool, closes: bool) -> int:
         """Advance by a tile; the cycle in which its last pixel is issued."""
         depth, turn, loading = self.conv.depth, self.turn, self.loading
+        frames = self.conv.tile_frames
         taken, handed, pixels, earliest = self.taken, self.handed, self.pixels, self.freed[0]
         new_tile = 1
         for run in runs:
@@ -214,7 +216,7 @@ class _Run:
             handed = max(taken + loading, handed + pixels, earliest)
             if opens and new_tile:
                 self.events.append(Event(taken + 1, NEED_SEGMENT))
-            earliest, new_tile, pixels = 0, 0, run.pixels
+            earliest, new_tile, pixels = 0, 0, frames * run.pixels
             self.issued += depth * pixels
             if depth > 1:  # a tap's other steps follow each other at one pace
                 pace = max(turn + loading, pixels)
@@ -227,7 +229,7 @@ class _Run:
         full = handed + pixels + self.settle
         if self.first_full is None:
             self.first_full = full
-        drain = tile.pixels * self.conv.tile_groups(ko)
+        drain = frames * tile.pixels * self.conv.tile_groups(ko)
         self.last = max(full, self.waiting) + drain
         self.waiting = self.last + 1
         self.freed = (self.freed[1], self.last + 1)

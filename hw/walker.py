@@ -14,7 +14,7 @@ def tile_layout(
 ) -> data.StructLayout:
     """Where a tile is: outputs, channel tile, and offsets into every memory it touches.
 
-    With several frames: whose tile it is, and whether the stage is done with that frame.
+    With several frames: which is the tile's first, and whether the stage is done with them.
     """
     field = dict(descriptor.members)
     address = signed(address_width)
@@ -56,7 +56,7 @@ class TileWalker(wiring.Component):
     1 + DERIVED cycles after the one before.
 
     With several frames to a batch, all pixel tiles of a frame come before those of the next one,
-    and the tiles of all frames take the place of those of one.
+    and the tiles of all frames take the place of those of one. A tile may hold whole frames.
 
     Parameters
     ----------
@@ -145,15 +145,15 @@ class TileWalker(wiring.Component):
         return m
 
     def _frames(self, m: Module) -> None:
-        """The frame, its offset into each memory, and the one that comes next."""
-        width, batch = self.address_width, self.batch
-        self.frame, self.last_frame = Signal(range(batch.frames), name="frame"), Signal()
+        """The tile's first frame, its offset into each memory, and the one that comes next."""
+        d, width = self.d, self.address_width
+        self.frame, self.last_frame = Signal(range(self.batch.frames), name="frame"), Signal()
         self.offset = {n: Signal(width, name=f"frame_{n}") for n in self.band}
         self.after = {n: Signal(width, name=f"after_{n}") for n in self.band}
-        strides = {"src": self.d.frame_src, "fm": batch.fm, "sm": batch.sm}
+        strides = {"src": d.tile_src, "fm": d.tile_fm, "sm": d.tile_sm}
         m.d.comb += [
             self.o.frame.eq(self.frame),
-            self.last_frame.eq(self.frame == batch.frames - 1),
+            self.last_frame.eq(self.frame == d.end_frame),
         ]
         for name, register in self.offset.items():
             following = register + strides[name]
@@ -206,7 +206,8 @@ class TileWalker(wiring.Component):
             m.d.sync += register.eq(self.after[name] if self.batch.several else 0)
         if self.batch.several:
             m.d.sync += [self.offset[name].eq(self.after[name]) for name in self.band]
-            m.d.sync += self.frame.eq(Mux(self.start | self.last_frame, 0, self.frame + 1))
+            following = self.frame + self.d.tile_frames
+            m.d.sync += self.frame.eq(Mux(self.start | self.last_frame, 0, following))
         m.d.sync += [position.need.eq(self.d.need_first), position.free.eq(self.d.free_first)]
         if self.filled:
             m.d.sync += position.in_row.eq(0)

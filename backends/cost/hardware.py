@@ -237,19 +237,20 @@ def _stage(
     first = passes[0]
     ops, elsewhere = remember(stage, "ops", None, lambda: _ops(program, stage))
     frames = first.plan.batch
+    loaded = sum(conv.batch_tiles * conv.num_steps * conv.load_words for conv in passes)
     return StageCost(
         name=stage.name,
         engine="binary" if first.binary else "real",
         cycles=cycles.active,
         compute=cycles.issued,
-        weights=frames * sum(_loading(conv, params.engines[conv.binary]) for conv in passes),
-        epilogue=cycles.drained + frames * sum(conv.num_tiles for conv in passes),
+        weights=sum(_loading(conv, params.engines[conv.binary]) for conv in passes),
+        epilogue=cycles.drained + sum(conv.batch_tiles * conv.num_tiles for conv in passes),
         gate=cycles.gate,
         macs=frames * (ops.binary + ops.real - elsewhere),
         executed=frames * (ops.binary_executed + ops.real_executed - elsewhere),
         peak=first.lanes_in * first.lanes_out * first.px,
         weight_word=first.plan.weight_word if first.binary else first.plan.mac_weight_word,
-        loaded=frames * sum(conv.num_steps * conv.load_words for conv in passes),
+        loaded=loaded,
     )
 
 
@@ -261,7 +262,8 @@ def _ops(program: Program, stage: Stage) -> tuple[Ops, int]:
 
 def _loading(conv: ConvGeometry, engine: EngineParams) -> int:
     """Cycles that the steps of a pass need for their weights alone."""
-    return conv.num_steps * (conv.load_words + Issuer.WORD_LATENCY + engine.turnaround + 1)
+    steps = conv.batch_tiles * conv.num_steps
+    return steps * (conv.load_words + Issuer.WORD_LATENCY + engine.turnaround + 1)
 
 
 def _head(program: Program, plan: Plan, cycles: StageCycles) -> StageCost:
