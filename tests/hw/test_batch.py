@@ -25,11 +25,17 @@ from r2b.sim.verify import verify
 from tests.hw.families import FAMILIES
 from tests.hw.programs import random_frames, random_program
 
-BATCH = 3
+BATCH = 4
 RUNS = [
-    ("factors", {"parallelism": (8, 8), "tile_pixels": 16, "batch": 2}),
-    ("gates", {"parallelism": (8, 4, 2), "weights": "stream", "tile_pixels": 5, "batch": BATCH}),
+    ("factors", {"parallelism": (8, 8), "tile_pixels": 112, "batch": 2}),
+    ("gates", {"parallelism": (8, 4, 2), "weights": "stream", "tile_pixels": 5, "batch": 3}),
 ]
+"""Two frames to a tile of pixels, and several tiles of two pixels at a time to a frame."""
+SMALL = {
+    "parallelism": (4, 4), "lanes": 4, "mac_out": 4, "gate_macs": 4, "tile_pixels": 128,
+    "weights": "stream", "weight_word": 8, "mac_weight_word": 8,
+}  # fmt: skip
+"""Two frames to a tile, too; weights over a narrow bus."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,12 @@ class Machine:
 
 @cache
 def network() -> tuple[Program, Plan]:
-    """A stem, a gated and a static block; weights over a bus that is too narrow for them."""
+    """A stem, a gated and a static block, on which four frames are worked at a time."""
     program = random_program(
         5, frame=(1, 8, 8), widths=(4,), blocks=2, gated=(True, False), classes=3, act_bits=9,
         pool=None,
     )  # fmt: skip
-    plan = make_plan(
-        program, parallelism=(4, 4), lanes=4, mac_out=4, gate_macs=4, tile_pixels=16,
-        weights="stream", weight_word=8, mac_weight_word=8, batch=BATCH,
-    )  # fmt: skip
-    return program, plan
+    return program, make_plan(program, **SMALL, batch=BATCH)
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +151,7 @@ def test_reset_in_mid_batch(machine):
 def test_weights_come_once_per_batch(machine):
     """The same stream as for one frame, which is what is shared; memories are there per frame."""
     program, plan = network()
-    alone = make_plan(
-        program, parallelism=(4, 4), lanes=4, mac_out=4, gate_macs=4, tile_pixels=16,
-        weights="stream", weight_word=8, mac_weight_word=8,
-    )  # fmt: skip
+    alone = make_plan(program, **SMALL)
     batches, frames = cost(program, plan), cost(program, alone)
     sizes = [weight_bytes(ProgramGeometry(program, p)).nbytes for p in (plan, alone)]
     assert sizes[0] == sizes[1]
@@ -161,9 +160,12 @@ def test_weights_come_once_per_batch(machine):
     assert batches.interval < frames.interval
     assert batches.fps(1) == pytest.approx(1e6 / batches.interval)
     assert (plan.tensors, plan.signs) == (alone.tensors, alone.signs)
-    for stage, single in zip(batches.stages, frames.stages, strict=True):
-        assert (stage.macs, stage.loaded) == (BATCH * single.macs, BATCH * single.loaded)
+    stem, *others = zip(batches.stages, frames.stages, strict=True)
+    for stage, single in (stem, *others):
+        assert stage.macs == BATCH * single.macs
         assert max(stage.compute, stage.weights, stage.epilogue, stage.gate) <= stage.cycles
+    assert stem[0].loaded == BATCH * stem[1].loaded
+    assert all(2 * stage.loaded == BATCH * single.loaded for stage, single in others)
 
 
 def test_what_is_refused():

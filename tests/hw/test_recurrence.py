@@ -29,15 +29,17 @@ PLANS = (
     ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 6, "weights": "stream", "vector": "stream",
               "weight_word": 64, "mac_weight_word": 64}),
     ((8, 8), {"lanes": 4, "mac_out": 4, "tile_pixels": 7, "batch": 3}),
-    ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 6, "weights": "stream", "batch": 2,
+    ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 30, "weights": "stream", "batch": 4,
               "weight_word": 16, "mac_weight_word": 16, "presum_buffer": True}),
 )  # fmt: skip
 DEEP = random_program(5, widths=(32, 64), blocks=2)
 
 
 def tiles_of_batch(conv):
-    """(Output-channel tile, pixel tile) in the order in which they run, those of every frame."""
-    tiles, frames = list(conv.tiles()), range(conv.plan.batch)
+    """(Output-channel tile, pixel tile) in the order in which they run, those of every frame; where
+    a tile holds several frames, those of so many frames are one.
+    """
+    tiles, frames = list(conv.tiles()), range(conv.plan.batch // conv.tile_frames)
     if conv.pixel_outer:
         return [tile for _ in frames for tile in tiles]
     kos = range(conv.tiles_out)
@@ -64,14 +66,14 @@ def step_by_step(conv, engine, gate, read):
             taken = max(offered, handed + turnaround + 1, read if opens and index else 0)
             earliest = freed[0] if step.first_of_tile else 0
             handed = max(taken + loading, handed + pixels, earliest)
-            pixels = step.pixels
+            pixels = conv.tile_frames * step.pixels
             issued += pixels
             if opens:
                 events.append((taken + 1, NEED_SEGMENT))
             if (index + 1) % per_segment == 0 and step.last_of_tile:
                 events.append((taken + engine.array.load_words, CLOSE_SEGMENT))
         full = handed + pixels + engine.settle
-        drain = tile.pixels * conv.tile_groups(ko)
+        drain = conv.tile_frames * tile.pixels * conv.tile_groups(ko)
         last = max(full, waiting, gate) + drain
         waiting = last + 1
         freed.append(last + 1)
@@ -100,6 +102,20 @@ def test_every_pass_is_the_recurrence(name, plan):
         assert (found.active, found.issued, found.drained, mine) == (active, issued, words, events)
         assert conv.num_steps == sum(len(conv.steps(tile, ko)) for ko, tile in conv.tiles())
         assert conv.num_tiles == len(list(conv.tiles()))
+
+
+@pytest.mark.parametrize("tile_pixels", [6, 55, 56, 120, 170, 1000])
+def test_frames_of_a_tile(tile_pixels):
+    """As many whole images as it has room for, and divide the batch; one frame that comes in."""
+    program = FAMILIES["gates"](1)
+    plan = make_plan(program, parallelism=(4, 4), tile_pixels=tile_pixels, batch=4)
+    frame, *others = ProgramGeometry(program, plan).convs
+    assert frame.tile_frames == 1
+    for conv in others:
+        room = tile_pixels // (conv.rows * conv.cols)
+        assert conv.tile_frames == (4 if room >= 4 else 2 if room >= 2 else 1)
+        assert conv.tile_frames * conv.batch_tiles == 4
+        assert conv.tile_frames == 1 or len(list(conv.pixel_tiles())) == 1
 
 
 def test_repeated_channel_tiles_are_covered():

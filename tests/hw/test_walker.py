@@ -48,11 +48,11 @@ def expected(conv, row):
 def expected_of_batch(conv, row, batch):
     """The same for every frame of a batch, with its offsets; a frame's memories lie together."""
     tiles = list(expected(conv, row))
-    order = [(f, t) for f in range(batch.frames) for t in tiles]
+    order = [(f, t) for f in range(0, batch.frames, row["tile_frames"]) for t in tiles]
     if not conv.pixel_outer:
         order.sort(key=lambda place: place[1]["ko"])  # stable
     for frame, wanted in order:
-        last = frame == batch.frames - 1
+        last = frame == batch.frames - row["tile_frames"]
         yield wanted | {
             "frame": frame, "frame_end": wanted["last"],
             "last": wanted["last"] and last, "last_pixels": wanted["last_pixels"] and last,
@@ -88,16 +88,17 @@ def test_frame(lanes, tile_pixels):
     simulate(Bench(dut, drive(core)))
 
 
-def test_frames_of_a_batch():
-    """Channels outside, pixels outside and the frame itself; three frames of them."""
+@pytest.mark.parametrize("tile_pixels", [9, 40, 200])
+def test_frames_of_a_batch(tile_pixels):
+    """Channels outside, pixels outside and the frame itself; four of them, up to four to a tile."""
     layers = [
         Layer("frame", (3, 8, 11), 9),
         Layer("binary", (10, 6, 7), 9),
         Layer("real", (9, 5, 4), 10),
         Layer("real", (6, 5, 4), 9, outer=True),
     ]
-    core = make_params(layers, tile_pixels=9, batch=3)
-    assert core.batch == Batch(3, core.fm_words // 3, core.sm_words // 3)
+    core = make_params(layers, tile_pixels=tile_pixels, batch=4)
+    assert core.batch == Batch(4, core.fm_words // 4, core.sm_words // 4)
     sources = [core.batch.sm, core.batch.fm, core.batch.fm]
     assert [row["frame_src"] for row in core.stages.rows] == [0, *sources]
     dut = TileWalker(core.stages.layout, 2, core.address_width, core.batch)
