@@ -71,6 +71,7 @@ class Run:
     seconds: float
     trace: Path | None = None
     report: Report | None = None
+    batch: int = 1
 
 
 @app.command(epilog=EPILOG)
@@ -232,7 +233,7 @@ def simulate(
             )
             return Run(
                 done.logits, done.frames, stages, done.cycles, done.seconds, done.trace_file,
-                done.report,
+                done.report, compiled.plan.batch,
             )  # fmt: skip
         result = simulator.simulate(
             frames,
@@ -241,7 +242,8 @@ def simulate(
             jobs=options.jobs,
             progress=listener,
         )
-    return Run(result.logits, result.frames, stages, result.cycles, result.seconds, options.trace)
+    return Run(result.logits, result.frames, stages, result.cycles, result.seconds, options.trace,
+               batch=compiled.plan.batch)  # fmt: skip
 
 
 def failure_trace(options: Options) -> Path:
@@ -321,7 +323,8 @@ def result_lines(run: Run) -> list[str]:
 
 def cycle_table(run: Run) -> Table:
     """Mean cycles per frame, one row per stage."""
-    table = Table(title=f"cycles per frame, mean of {len(run.frames)}", box=box.SIMPLE)
+    whole = "frame" if run.batch == 1 else f"batch of {run.batch} frames"
+    table = Table(title=f"cycles per {whole}, mean of {len(run.frames)}", box=box.SIMPLE)
     table.add_column("stage", no_wrap=True)
     for heading in ("active", "waiting", "share"):
         table.add_column(heading, justify="right")

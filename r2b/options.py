@@ -11,7 +11,7 @@ from typing import Any, get_args
 from r2b.backends.fpga.planner import parse_parallelism
 from r2b.backends.target import TARGETS, Target
 from r2b.hw.devices import device
-from r2b.hw.plan import Plan
+from r2b.hw.plan import MOST_FRAMES, Plan
 from r2b.ir.errors import CalibrationError, PlanError, UserError
 from r2b.ir.passes.recognize_binary_convs import Binarization
 from r2b.ir.passes.resolve_sign_zeros import SignZero
@@ -180,8 +180,9 @@ def _check_plan(options: Options) -> None:
         raise PlanError("--target-fps chooses the parallelism; leave --parallelism away")
     if options.target_fps is not None and options.batch is not None:
         raise PlanError("--target-fps searches Plans of one frame at a time; leave --batch away")
-    if options.batch is not None and (type(options.batch) is not int or options.batch < 1):
-        raise PlanError(f"--batch takes 1 frame or more, not {options.batch!r:.60}")
+    batch = 1 if options.batch is None else options.batch
+    if type(batch) is not int or not 1 <= batch <= MOST_FRAMES:
+        raise PlanError(f"--batch takes 1 to {MOST_FRAMES} frames, not {batch!r:.60}")
     check_positive("--target-fps must be a positive number", options.target_fps)
 
 

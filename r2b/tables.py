@@ -12,7 +12,9 @@ Report = dict[str, Any]
 
 def stage_table(report: Report) -> Table:
     """Operations and cycles, one row per stage."""
-    table = Table(title=f"{report['name']}: operations and cycles per frame", box=box.SIMPLE)
+    batch = (report["plan"] or {}).get("batch", 1)
+    counted = "and cycles per frame" if batch == 1 else f"per frame, cycles per {batch} frames"
+    table = Table(title=f"{report['name']}: operations {counted}", box=box.SIMPLE)
     table.add_column("stage", no_wrap=True)
     table.add_column("output", no_wrap=True)
     for heading in ("binary MACs", "real MACs", "cycles", "measured"):
@@ -99,7 +101,7 @@ def plan_line(report: Report) -> str:
     """The Plan in one line."""
     plan = report["plan"]
     pixels = f"x{plan['p_px']}" if plan["p_px"] > 1 else ""
-    several = f", batches of {plan['batch']} frames" if plan["batch"] > 1 else ""
+    several = f", batches of {plan['batch']} frames" if plan.get("batch", 1) > 1 else ""
     return (
         f"{plan['device']} at {plan['clock_mhz']:g} MHz, "
         f"{plan['p_in']}x{plan['p_out']}{pixels} XNOR, {plan['lanes']} epilogue lanes, "

@@ -107,9 +107,11 @@ def _speed(page: Page) -> list[Fact]:
     if rate is None or machine is None:
         return []
     clock = f"{machine.clock_mhz:g} MHz"
+    batch = page.sections.get("hardware", {}).get("batch", 1)
+    name = "cycles per frame" if batch == 1 else f"cycles per {batch} frames"
     return [
         Fact("frames per second", text.short(rate), f"at {clock}, predicted"),
-        Fact("cycles per frame", text.count(page.cycles), f"{text.duration(1 / rate)} at {clock}"),
+        Fact(name, text.count(page.cycles), f"{text.duration(batch / rate)} at {clock}"),
     ]
 
 
