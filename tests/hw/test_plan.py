@@ -69,7 +69,7 @@ def test_what_older_plans_lack_has_a_default():
     plan = Plan.from_json(changed(**later))
     assert {name: getattr(plan, name) for name in later} == {
         "hop": 8, "mac_packing": 1, "lut_macs": 0, "p_px": 1, "vector": "chip",
-        "constants": "auto", "presum_buffer": False,
+        "constants": "auto", "presum_buffer": False, "batch": 1,
     }  # fmt: skip
 
 
