@@ -41,6 +41,7 @@ from r2b.train import checkpoint
 
 STEPS = ("compile", "verilog", "build", "simulate")
 CALIBRATION = 16
+SPELLED = {"true": True, "false": False}
 VERILOG = "import sys; sys.path.insert(0, sys.argv[1]); import scale; scale.write(*sys.argv[2:])"
 SIMULATE = (
     "import sys; sys.path.insert(0, sys.argv[1]); import scale; scale.simulate(*sys.argv[2:])"
@@ -53,7 +54,7 @@ def write(folder: str, device: str, parallelism: str, *settings: str) -> None:
     shape = parse_parallelism(parallelism)
     changes: dict[str, Any] = {"weights": "stream"}
     for name, _, value in (text.partition("=") for text in settings):
-        changes[name] = int(value) if value.isdigit() else value
+        changes[name] = SPELLED.get(value, int(value) if value.isdigit() else value)
     if "weight_word" in changes:  # one bus
         changes["mac_weight_word"] = changes["weight_word"]
     plan = make_plan(program, device, parallelism=shape, **changes)

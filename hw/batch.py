@@ -63,6 +63,15 @@ def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
     return max(features), max(signs)
 
 
+def tile_frames(conv: ConvGeometry) -> int:
+    """Frames of a batch in a tile: as many whole ones as it has room for and divide the batch; of
+    the frame that is just coming in there is only one.
+    """
+    batch = conv.plan.batch
+    most = 1 if conv.from_frame else max(1, conv.plan.tile_pixels // _groups(conv))
+    return max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
+
+
 def frame_fields(conv: ConvGeometry, batch: Batch) -> dict[str, int]:
     """Of a pass's descriptor: frames of a tile, the first frame of the last tile, words from one
     frame to the next in the source, places in the tile, and words from one tile's to the next
@@ -73,11 +82,16 @@ def frame_fields(conv: ConvGeometry, batch: Batch) -> dict[str, int]:
         "tile_frames": frames,
         "end_frame": batch.frames - frames,
         "frame_src": source,
-        "frame_index": conv.frame_groups if frames > 1 else 0,
+        "frame_index": _groups(conv) if frames > 1 else 0,
         "tile_src": frames * source,
         "tile_fm": frames * batch.fm,
         "tile_sm": frames * batch.sm,
     }
+
+
+def _groups(conv: ConvGeometry) -> int:
+    """Column groups of a frame's outputs."""
+    return conv.rows * -(-conv.cols // conv.px)
 
 
 def _source_words(conv: ConvGeometry, batch: Batch) -> int:

@@ -131,7 +131,7 @@ def _source(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
         "band_src": conv.tile_rows * stride[0] * conv.row_words,
         "in_rows": conv.rows_in,
         "row_bytes": conv.cols_in * conv.channels_in if conv.from_frame else 0,
-        "need_first": (conv.tile_rows - 1) * stride[0] + _reach(conv),
+        "need_first": (conv.tile_rows - 1) * stride[0] + conv.reach + conv.unread_rows,
         "need_step": conv.tile_rows * stride[0],
         "free_first": conv.tile_rows * stride[0] - conv.window.padding[0],
     }
@@ -177,11 +177,6 @@ def _positions(conv: ConvGeometry) -> dict[str, int]:
         "band_step": conv.tile_rows * stride[0],
         "seg_step": conv.tile_cols * stride[1],
     }
-
-
-def _reach(conv: ConvGeometry) -> int:
-    window = conv.window
-    return window.dilation[0] * (window.kernel[0] - 1) + 1 - window.padding[0]
 
 
 def _source_base(conv: ConvGeometry, geometry: ProgramGeometry) -> int:

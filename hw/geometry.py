@@ -13,9 +13,8 @@ if any of its pixels is valid for the tap; the last one of a row may be incomple
 a group.
 
 With several frames to a batch the pixel tiles of all of them take the place of those of one, frame
-by frame. Where a tile has room for several whole frames it holds ``tile_frames`` of them, so that a
-step's weights are loaded once for all of them. Everything here is per frame, except for the weight
-stream.
+by frame; a tile with room for several whole frames holds ``tile_frames`` of them. Everything here
+is per frame, except for the weight stream.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from functools import cached_property
 
 import numpy as np
 
+from r2b.hw.batch import tile_frames
 from r2b.hw.buildable import unbuildable
 from r2b.hw.chain import Chain, chain_of
 from r2b.hw.loops import (
@@ -35,9 +35,10 @@ from r2b.hw.loops import (
     Tap,
     Tile,
     ceil_div,
-    last_positive,
     overlap,
     pack_rows,
+    taps_inside,
+    unread_rows,
 )
 from r2b.hw.memo import remember
 from r2b.hw.packing import operand_width, pairs_of, stored, unpackable
@@ -255,18 +256,9 @@ class ConvGeometry:
         return min(self.cols, self.plan.tile_pixels * self.px)
 
     @cached_property
-    def frame_groups(self) -> int:
-        """Column groups of a frame's outputs."""
-        return self.rows * ceil_div(self.cols, self.px)
-
-    @cached_property
     def tile_frames(self) -> int:
-        """Frames of a batch in a tile: as many as it has room for and divide the batch; of the
-        frame that is just coming in there is only one.
-        """
-        batch = self.plan.batch
-        most = 1 if self.from_frame else max(1, self.plan.tile_pixels // self.frame_groups)
-        return max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
+        """Frames of a batch in a tile."""
+        return tile_frames(self)
 
     @property
     def batch_tiles(self) -> int:
@@ -280,9 +272,20 @@ class ConvGeometry:
         A tile's rows are asked for while the tile before it is loaded and the one before that is
         read, so none of their rows is free yet.
         """
-        extent = self.window.dilation[0] * (self.window.kernel[0] - 1) + 1
-        rows = extent + (3 * self.tile_rows - 1) * self.window.stride[0]
+        rows = self.reach + self.window.padding[0] + self.unread_rows
+        rows += (3 * self.tile_rows - 1) * self.window.stride[0]
         return min(self.rows_in, rows) * self.row_words
+
+    @property
+    def reach(self) -> int:
+        """Input rows that the first output row needs, those in the padding left away."""
+        return self.window.dilation[0] * (self.window.kernel[0] - 1) + 1 - self.window.padding[0]
+
+    @cached_property
+    def unread_rows(self) -> int:
+        """Rows of the frame that no tile reads."""
+        args = ceil_div(self.rows, self.tile_rows), self.tile_rows, self.reach
+        return unread_rows(self.rows_in, *args, self.window.stride[0]) if self.from_frame else 0
 
     def pixel_tiles(self) -> Iterator[Tile]:
         """Pixel tiles in raster order."""
@@ -325,20 +328,9 @@ class ConvGeometry:
         cols = tuple(overlap(tap, tile.col, tile.cols, self.px) for tap in self.col_taps)
         found = self._runs.get((rows, cols))
         if found is None:
-            found = self._runs[rows, cols] = tuple(self._taps_inside(rows, cols))
+            shared = self.presum is not None
+            found = self._runs[rows, cols] = tuple(taps_inside(rows, cols, shared))
         return found
-
-    def _taps_inside(self, rows: tuple[int, ...], cols: tuple[int, ...]) -> Iterator[Run]:
-        last_row, last_col = last_positive(rows), last_positive(cols)
-        lookups = (len(rows) - last_row) + (len(cols) - last_col)
-        for ky in range(last_row + 1):
-            lookups += 1
-            for kx in range(last_col + 1) if rows[ky] > 0 else ():
-                lookups += 1
-                if cols[kx] > 0:
-                    tap = 0 if self.presum is not None else ky * self.tap_counts[1] + kx
-                    yield Run(rows[ky] * cols[kx], tap, lookups)
-                    lookups = 0
 
     @property
     def num_tiles(self) -> int:

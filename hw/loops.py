@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,9 +78,33 @@ def overlap(tap: Tap, start: int, extent: int, px: int = 1) -> int:
     return last // px - first // px + 1 if last >= first else 0
 
 
+def unread_rows(rows: int, tiles: int, tile_rows: int, reach: int, stride: int) -> int:
+    """Rows of the frame behind the last one that a stage reads, whose last row of tiles is full.
+
+    ``reach``: rows that the first output row needs. Every tile waits for so many rows more than it
+    reads, so that the frame is complete when the last one has been read.
+    """
+    return max(0, rows - ((tiles * tile_rows - 1) * stride + reach))
+
+
 def last_positive(counts: Sequence[int]) -> int:
     """Index of the last positive entry."""
     return max(index for index, count in enumerate(counts) if count > 0)
+
+
+def taps_inside(rows: Sequence[int], cols: Sequence[int], shared: bool) -> Iterator[Run]:
+    """Taps with any valid output in a tile, from the valid rows of every tap row and the valid
+    columns of every tap column; ``shared``: all of them have one weight word.
+    """
+    last_row, last_col = last_positive(rows), last_positive(cols)
+    lookups = (len(rows) - last_row) + (len(cols) - last_col)
+    for ky in range(last_row + 1):
+        lookups += 1
+        for kx in range(last_col + 1) if rows[ky] > 0 else ():
+            lookups += 1
+            if cols[kx] > 0:
+                yield Run(rows[ky] * cols[kx], 0 if shared else ky * len(cols) + kx, lookups)
+                lookups = 0
 
 
 def pack(values: np.ndarray, bits: int, mask: int) -> int:

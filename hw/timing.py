@@ -259,10 +259,8 @@ class _Run:
 
 def _rows_needed(conv: ConvGeometry, tile: Tile) -> int:
     """Input rows a tile waits for: those of a full tile at its place."""
-    window = conv.window
-    extent = window.dilation[0] * (window.kernel[0] - 1) + 1
-    reach = (tile.row + conv.tile_rows - 1) * window.stride[0] + extent - window.padding[0]
-    return min(conv.rows_in, reach)
+    reach = (tile.row + conv.tile_rows - 1) * conv.window.stride[0] + conv.reach
+    return min(conv.rows_in, reach + conv.unread_rows)
 
 
 def _rows_returned(conv: ConvGeometry, ko: int, tile: Tile, cycle: int) -> list[Event]:

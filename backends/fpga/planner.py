@@ -12,6 +12,7 @@ from r2b.backends.fpga.memory_map import map_signs, map_tensors
 from r2b.hw import packing
 from r2b.hw.devices import DEVICES, RAM18_BITS, Device, device
 from r2b.hw.geometry import ProgramGeometry, ceil_div
+from r2b.hw.loops import unread_rows
 from r2b.hw.passes import FRAME, passes_of
 from r2b.hw.plan import OPTIONAL, PIXELS, Plan
 from r2b.hw.support import check_supported
@@ -344,7 +345,9 @@ def _line_words(program: Program, lanes: int, depth: int) -> int:
     convs = (part.conv for stage in program.stages for part in passes_of(program, stage))
     window = next(conv.window for conv in convs if conv.source == FRAME)
     tile_rows = max(1, depth // window.output_size(rows, cols)[1])
-    extent = window.dilation[0] * (window.kernel[0] - 1) + 1
-    needed = min(rows, extent + (3 * tile_rows - 1) * window.stride[0])
+    extent, stride = window.dilation[0] * (window.kernel[0] - 1) + 1, window.stride[0]
+    tiles = ceil_div(window.output_size(rows, cols)[0], tile_rows)
+    unread = unread_rows(rows, tiles, tile_rows, extent - window.padding[0], stride)
+    needed = min(rows, extent + (3 * tile_rows - 1) * stride + unread)
     words = needed * ceil_div(cols * channels, lanes)
     return 1 << max(0, (words - 1).bit_length())

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2b.hw.chain import SUPPORTED
+from r2b.hw.descriptor import stage_rows
 from r2b.hw.geometry import ProgramGeometry, ceil_div
 from r2b.hw.loops import pack
 from r2b.ir.errors import PlanError
@@ -287,3 +288,17 @@ def test_all_that_does_not_fit_is_named():
         make_geometry(wrong)
     found = [line.split(":")[0].strip() for line in str(caught.value).split("\n")[1:]]
     assert found == ["stage0", "stage2"]
+
+
+@pytest.mark.parametrize("tile_pixels", [4, 8, 12])
+@pytest.mark.parametrize("rows", [8, 9, 11, 12])
+def test_the_frame_is_complete_when_it_has_been_read(rows, tile_pixels):
+    """Rows that no tile reads are waited for, too: the frame is given back behind the last tile."""
+    layer = Layer("frame", (1, rows, 8), 4, Window((2, 2), (2, 2)))
+    geometry = make_geometry([layer], tile_pixels=tile_pixels)
+    conv, (row,) = geometry.convs[0], stage_rows(geometry)
+    assert conv.tile_rows == tile_pixels // 4
+    *_, last = conv.pixel_tiles()
+    assert conv.unread_rows == max(0, rows - 2 * (last.row + conv.tile_rows))
+    need = row["need_first"] + last.row // conv.tile_rows * row["need_step"]
+    assert min(need, conv.rows_in) == conv.rows_in

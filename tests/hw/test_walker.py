@@ -37,7 +37,8 @@ def expected(conv, row):
             word, phase = divmod(byte, conv.lanes_in)
             wanted |= {"byte": byte, "phase": phase,
                        "src": tile.row * stride[0] * conv.row_words + word,
-                       "need": (tile.row + conv.tile_rows - 1) * stride[0] + reach,
+                       "need": (tile.row + conv.tile_rows - 1) * stride[0] + reach
+                       + conv.unread_rows,
                        "free": (tile.row + conv.tile_rows) * stride[0] - pad[0]}  # fmt: skip
         else:
             src = tile.row * stride[0] * conv.row_words + tile.col * stride[1] * conv.depth
