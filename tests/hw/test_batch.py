@@ -26,16 +26,11 @@ from tests.hw.families import FAMILIES
 from tests.hw.programs import random_frames, random_program
 
 BATCH = 4
-RUNS = [
-    ("factors", {"parallelism": (8, 8), "tile_pixels": 112, "batch": 2}),
-    ("gates", {"parallelism": (8, 4, 2), "weights": "stream", "tile_pixels": 5, "batch": 3}),
-]
-"""Two frames to a tile of pixels, and several tiles of two pixels at a time to a frame."""
 SMALL = {
-    "parallelism": (4, 4), "lanes": 4, "mac_out": 4, "gate_macs": 4, "tile_pixels": 128,
+    "parallelism": (4, 4, 2), "lanes": 4, "mac_out": 4, "gate_macs": 4, "tile_pixels": 24,
     "weights": "stream", "weight_word": 8, "mac_weight_word": 8,
 }  # fmt: skip
-"""Two frames to a tile, too; weights over a narrow bus."""
+"""Several tiles to a frame, or two frames to a tile; weights over a narrow bus."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +46,10 @@ class Machine:
 
 @cache
 def network() -> tuple[Program, Plan]:
-    """A stem that leaves the frame's last row unread, a gated and a static block."""
+    """A stem that leaves the frame's last row unread, a static and a gated block, half as large."""
     program = random_program(
-        5, frame=(1, 17, 16), stem=Window((2, 2), (2, 2)), widths=(4,), blocks=2,
-        gated=(True, False), classes=3, act_bits=9, pool=None,
+        5, frame=(1, 17, 16), stem=Window((2, 2), (2, 2)), widths=(4, 6), blocks=1,
+        gated=(False, True), classes=3, act_bits=9, pool=None,
     )  # fmt: skip
     return program, make_plan(program, **SMALL, batch=BATCH)
 
@@ -80,10 +75,10 @@ def check(program, plan, simulator, frames):
     return found
 
 
-@pytest.mark.parametrize(("name", "changes"), RUNS, ids=lambda v: str(v)[:7])
-def test_bit_exact_and_predicted(name, changes, tmp_path):
-    program = FAMILIES[name](7)
-    plan = make_plan(program, **changes)
+def test_factors_of_every_kind(tmp_path):
+    """By channel, pixel and position, tables and pooling; two frames to a tile."""
+    program = FAMILIES["factors"](7)
+    plan = make_plan(program, parallelism=(8, 8), tile_pixels=112, batch=2)
     simulator = Simulator([emit_verilog(program, plan, tmp_path)], Streams.of(program, plan))
     check(program, plan, simulator, random_frames(program, 2 * plan.batch))
 
@@ -157,15 +152,28 @@ def test_weights_come_once_per_batch(machine):
     assert sizes[0] == sizes[1]
     assert batches.bytes_per_frame.weights == frames.bytes_per_frame.weights / BATCH
     assert batches.interval == batches.period / BATCH
-    assert batches.interval < frames.interval
     assert batches.fps(1) == pytest.approx(1e6 / batches.interval)
     assert (plan.tensors, plan.signs) == (alone.tensors, alone.signs)
-    stem, *others = zip(batches.stages, frames.stages, strict=True)
-    for stage, single in (stem, *others):
+    convs = ProgramGeometry(program, plan).convs
+    assert {conv.tile_frames for conv in convs} == {1, 2}
+    for conv, stage, single in zip(convs, batches.stages[:-1], frames.stages[:-1], strict=True):
         assert stage.macs == BATCH * single.macs
+        assert stage.loaded == BATCH // conv.tile_frames * single.loaded
         assert max(stage.compute, stage.weights, stage.epilogue, stage.gate) <= stage.cycles
-    assert stem[0].loaded == BATCH * stem[1].loaded
-    assert all(2 * stage.loaded == BATCH * single.loaded for stage, single in others)
+
+
+def test_small_images_are_worth_a_batch():
+    """Less than half of the cycles per frame, where the array waits for weights."""
+    program = random_program(5, widths=(16, 64), blocks=2)
+    bus = {"weights": "stream", "weight_word": 16, "mac_weight_word": 16}
+    alone, several = (
+        cost(program, make_plan(program, parallelism=(16, 16), tile_pixels=128, batch=b, **bus))
+        for b in (1, 4)
+    )
+    assert several.interval < alone.interval / 2
+    assert several.fps() > 2 * alone.fps()
+    memory = [c.resources.components["maps"].ram18 for c in (alone, several)]
+    assert memory[1] >= memory[0]
 
 
 def test_what_is_refused():
