@@ -152,11 +152,6 @@ class Plan:
                 "Plan: a streamed vector unit takes one word of the stream per cycle, so gate_macs "
                 f"must be weight_word / 8, not {self.gate_macs} with {self.weight_word} bits"
             )
-        if self.batch > 1:
-            raise PlanError(
-                "Plan: a streamed vector unit is sent its weights once per frame, so it takes no "
-                f"batch of {self.batch}; choose vector 'chip' or batch 1"
-            )
 
     def to_json(self) -> str:
         """Text of ``plan.json``: keys sorted, so equal Plans give equal bytes."""

@@ -225,8 +225,9 @@ class StepGenerator(wiring.Component):
         if not self.shared:
             return 1
         begun = Signal(name="begun")  # the stage's first step was taken
+        end = self.o.last & self.walker.o.last if self.batch.several else self.o.stage_end
         with m.If(self.valid & self.ready):
-            m.d.sync += begun.eq(~self.o.stage_end)
+            m.d.sync += begun.eq(~end)
         return ~(self.o.opens & begun & self.reading)
 
     def _lookup(self, m: Module, index, look_row) -> data.View:

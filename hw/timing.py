@@ -279,7 +279,8 @@ def gate_ready(gate: Gate, params: VectorParams) -> int:
 
 def weights_read(gate: Gate, params: VectorParams) -> int:
     """Cycle of the stage from which the vector unit is seen to have read all weights it is sent."""
-    return _reads(gate, params, START)[1] if params.bus else 0
+    last = START + (params.frames - 1) * (_job_length(gate, params) - 1)
+    return _reads(gate, params, last)[1] if params.bus else 0
 
 
 def _reads(job: Gate | Head, params: VectorParams, start: int) -> tuple[int, int]:
@@ -296,8 +297,16 @@ def _layers(job: Gate | Head) -> list[tuple[int, int]]:
 def _vector_events(
     job: Gate | Head, size: JobSize, params: VectorParams, start: int
 ) -> list[Event]:
-    """What a job that starts in cycle ``start`` asks of the weight stream."""
-    events = [Event(start, NEED_TABLES)]
+    """What a job that starts in cycle ``start`` asks of the weight stream, in a run per frame."""
+    length = _job_length(job, params) - 1
+    starts = range(start, start + params.frames * length, length)
+    runs = [event for begin in starts for event in _run_events(job, size, params, begin)]
+    return sorted([Event(start, NEED_TABLES), *runs, Event(starts.stop, CLOSE_TABLES)])
+
+
+def _run_events(job: Gate | Head, size: JobSize, params: VectorParams, start: int) -> list[Event]:
+    """Words that a run of a job needs, and gives back."""
+    events = []
     cycle, _ = _reads(job, params, start)
     number = 0
     for outputs, inputs in _layers(job):
@@ -311,7 +320,7 @@ def _vector_events(
     if number % VECTOR_SEGMENT:
         events.append(Event(cycle - params.dense_flush - 1, CLOSE_WORDS))
     assert number == size.words
-    return sorted([*events, Event(cycle - 1, CLOSE_TABLES)])
+    return events
 
 
 def head_cycles(head: Head, params: VectorParams) -> StageCycles:

@@ -288,6 +288,8 @@ class VectorUnit(wiring.Component):
             self.unfed.eq(~self.words.available),
             self.words.close.eq(self.enable & (end | (weight == VECTOR_SEGMENT - 1))),
         ]
+        if self.params.frames > 1:
+            end = end & (self.frame == self.params.frames - 1)
         with m.If(self.enable & end):
             m.d.sync += self.reading.eq(0)
 
@@ -361,9 +363,9 @@ class VectorUnit(wiring.Component):
         pointer = Signal(range(max(2, memory.depth + 1)), name=f"{name}_pointer")
         with m.If(advance):
             m.d.sync += pointer.eq(pointer + 1)
-        if self.params.frames > 1:
+        if self.params.frames > 1 and not self.params.bus:
             self._rewound(m, pointer, name)
-        with m.If(self.start if self.params.bus else self.new_frame):
+        with m.If(self.begin if self.params.bus else self.new_frame):
             m.d.sync += pointer.eq(0)
         return registered_read(m, memory, pointer, name)
 

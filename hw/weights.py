@@ -7,6 +7,7 @@ size, its tables whole, once per job.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -56,9 +57,10 @@ def segments_of(geometry: ProgramGeometry) -> list[Segments]:
 
     With a streamed vector unit a gate's tables come before the stage's first segment, so that they
     are there when the stage begins, and its weights after it, so that the array has work meanwhile;
-    the head's come last.
+    the head's come last. Weights come once for each frame of a batch, tables once for all.
     """
     found: list[Segments] = []
+    frames = geometry.plan.batch
     streamed = geometry.plan.vector == "stream"
     jobs = iter(vector_tables_of(geometry).sizes if streamed else ())
     for conv in geometry.convs:
@@ -67,11 +69,12 @@ def segments_of(geometry: ProgramGeometry) -> list[Segments]:
             found.append(first)
             continue
         job = next(jobs)
-        found += [*_tables(job), replace(first, count=1), *_vector_segments(job.words)]
+        words = frames * _vector_segments(job.words)
+        found += [*_tables(job), replace(first, count=1), *words]
         if first.count > 1:
             found.append(replace(first, count=first.count - 1))
     for job in jobs:  # the head's
-        found += [*_tables(job), *_vector_segments(job.words)]
+        found += [*_tables(job), *frames * _vector_segments(job.words)]
     return found
 
 
@@ -115,7 +118,7 @@ def stream_words(geometry: ProgramGeometry) -> list[int]:
     if geometry.plan.vector == "stream":
         tables = vector_tables_of(geometry)
         contents |= {
-            VECTOR: iter(tables.weights),
+            VECTOR: _repeated(tables, geometry.plan.batch),
             MEANS: iter(tables.means.init),
             DENSE: iter(tables.dense.init),
             SLOPES: iter(tables.slopes.init),
@@ -125,6 +128,13 @@ def stream_words(geometry: ProgramGeometry) -> list[int]:
         for part in segments_of(geometry)
         for word in islice(contents[part.target], part.words * part.count)
     ]
+
+
+def _repeated(tables: VectorTables, frames: int) -> Iterator[int]:
+    """The vector unit's weights, those of every job so many times."""
+    weights = iter(tables.weights)
+    for job in tables.sizes:
+        yield from frames * tuple(islice(weights, job.words))
 
 
 def weight_stream(width: int) -> stream.Signature:

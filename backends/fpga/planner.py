@@ -85,7 +85,7 @@ def make_plan(
     p_in, p_out, *pixels = parallelism
     changes = {"p_px": pixels[0]} | changes if pixels else changes
     plan = _plan(program, target, (p_in, p_out), changes)
-    if plan.weights == "stream" and not {"vector", "gate_macs"} & set(changes) and plan.batch == 1:
+    if plan.weights == "stream" and not {"vector", "gate_macs"} & set(changes):
         return _with_room(program, plan, changes)
     return plan
 
@@ -216,9 +216,7 @@ def _largest_fitting(program: Program, target: Device, changes: dict[str, Any]) 
 def _attempts(changes: dict[str, Any]) -> list[dict[str, Any]]:
     """Weights on chip, else the arrays' streamed, else all; the usual lanes, else fewer."""
     sources = [{}] if "weights" in changes else [{}, {"weights": "stream"}]
-    several = changes.get("batch", 1) != 1  # takes no streamed vector unit
-    free = not {"vector", "gate_macs"} & set(changes) and not several
-    if changes.get("weights") != "chip" and free:
+    if changes.get("weights") != "chip" and not {"vector", "gate_macs"} & set(changes):
         sources.append({"weights": "stream", "vector": "stream"})
     lanes = [{}] if "lanes" in changes else [{}, {"lanes": 2}, {"lanes": 1}]
     return [changes | source | few for source in sources for few in lanes]

@@ -16,6 +16,7 @@ from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.plan import MOST_FRAMES, Plan
 from r2b.hw.registers import offset_of
 from r2b.hw.timing import predict
+from r2b.hw.weights import vector_tables_of
 from r2b.ir.errors import PlanError
 from r2b.ir.execute import execute, logits
 from r2b.ir.program import Program, Window
@@ -27,10 +28,11 @@ from tests.hw.programs import random_frames, random_program
 
 BATCH = 4
 SMALL = {
-    "parallelism": (4, 4, 2), "lanes": 4, "mac_out": 4, "gate_macs": 4, "tile_pixels": 24,
-    "weights": "stream", "weight_word": 8, "mac_weight_word": 8,
+    "parallelism": (4, 4, 2), "lanes": 4, "mac_out": 4, "gate_macs": 8, "tile_pixels": 24,
+    "weights": "stream", "vector": "stream", "weight_word": 64, "mac_weight_word": 64,
+    "presum_buffer": False,
 }  # fmt: skip
-"""Several tiles to a frame, or two frames to a tile; weights over a narrow bus."""
+"""Several tiles to a frame, or two frames to a tile; all weights streamed."""
 
 
 @dataclass(frozen=True)
@@ -144,13 +146,15 @@ def test_reset_in_mid_batch(machine):
 
 
 def test_weights_come_once_per_batch(machine):
-    """The same stream as for one frame, which is what is shared; memories are there per frame."""
+    """Those of the arrays: the vector unit is sent its own per frame; memories are per frame."""
     program, plan = network()
     alone = make_plan(program, **SMALL)
     batches, frames = cost(program, plan), cost(program, alone)
-    sizes = [weight_bytes(ProgramGeometry(program, p)).nbytes for p in (plan, alone)]
-    assert sizes[0] == sizes[1]
-    assert batches.bytes_per_frame.weights == frames.bytes_per_frame.weights / BATCH
+    several, one = (ProgramGeometry(program, p) for p in (plan, alone))
+    vector = 8 * len(vector_tables_of(one).weights)
+    assert weight_bytes(several).nbytes == weight_bytes(one).nbytes + (BATCH - 1) * vector
+    assert batches.bytes_per_frame.weights == weight_bytes(several).nbytes / BATCH
+    assert frames.bytes_per_frame.weights == weight_bytes(one).nbytes
     assert batches.interval == batches.period / BATCH
     assert batches.fps(1) == pytest.approx(1e6 / batches.interval)
     assert (plan.tensors, plan.signs) == (alone.tensors, alone.signs)
@@ -181,9 +185,4 @@ def test_what_is_refused():
     for batch in (0, MOST_FRAMES + 1, True, 1.5):
         with pytest.raises(PlanError, match=f"batch must be 1 to {MOST_FRAMES} frames, not"):
             make_plan(program, parallelism=(4, 4), batch=batch)
-    with pytest.raises(PlanError, match="takes no batch of 3; choose vector 'chip' or batch 1"):
-        make_plan(
-            program, parallelism=(4, 4), weights="stream", vector="stream", weight_word=64,
-            mac_weight_word=64, batch=3,
-        )  # fmt: skip
     assert Plan.from_json(plan.to_json()) == plan

@@ -31,6 +31,8 @@ PLANS = (
     ((8, 8), {"lanes": 4, "mac_out": 4, "tile_pixels": 7, "batch": 3}),
     ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 30, "weights": "stream", "batch": 4,
               "weight_word": 16, "mac_weight_word": 16, "presum_buffer": True}),
+    ((4, 4), {"lanes": 2, "mac_out": 2, "tile_pixels": 6, "weights": "stream", "vector": "stream",
+              "weight_word": 64, "mac_weight_word": 64, "batch": 2}),
 )  # fmt: skip
 DEEP = random_program(5, widths=(32, 64), blocks=2)
 
