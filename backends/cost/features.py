@@ -35,7 +35,7 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
                          "pixel sums", "pixels"),
         "real array": ("weights", "first sums", "tree", "sums", "muxes", "elements", "table",
                        "digit rows", "logic sums"),
-        "loops": ("address", "touched", "filled", "table", "one"),
+        "loops": ("address", "touched", "filled", "table", "one", "frames"),
         "weights": ("stream", "muxes", "table", "cells", "one"),
         "epilogue": ("lane sums", "shifts", "bounds", "factors", "tokens", "table", "one"),
         "sinks": ("values", "lane sums", "address", "table", "cells"),
@@ -51,7 +51,7 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
         "binary array": ("stored", "first sums", "tree", "table registers", "pixel registers"),
         "real array": ("stored", "products", "first sums", "tree", "table registers",
                        "digit registers", "logic sums"),
-        "loops": ("address", "touched", "filled", "latency", "one", "pipeline"),
+        "loops": ("address", "touched", "filled", "latency", "one", "pipeline", "frames"),
         "weights": ("stream", "table registers", "LUT RAM registers", "cells", "one"),
         "epilogue": ("lane registers", "table registers", "tokens", "one"),
         "sinks": ("values", "table registers", "address", "cells"),
@@ -252,6 +252,8 @@ def _loops(params: CoreParams, engine: EngineParams) -> Features:
         "one": 1,
         # where a tile ends, twice, and its source; where a tap row begins; ends of taps; flags
         "pipeline": 2 * extent + 2 * params.address_width + index + extent + 20,
+        # where a frame of a batch begins: in source and results, twice; in the tile, and drained
+        "frames": int(params.batch.several) * (10 * params.address_width + index),
     }
 
 
