@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from amaranth.hdl import Assert, Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Assert, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -21,6 +21,10 @@ from r2b.hw import compressor
 from r2b.hw.multipliers import LutDot, PackedDot
 from r2b.hw.packing import pairs
 from r2b.hw.popcount import BipolarDot, IntegerDot
+
+FEW_BITS = 2
+FEW = 1 << FEW_BITS
+"""Groups of which the drain chooses one in a cycle."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class ArrayParams:
         """First of the two elements of every pair."""
         return pairs(self.lanes_out, self.hop, self.luts) if self.packed else ()
 
-    DRAIN_LATENCY = 2
+    DRAIN_LATENCY = 4
     """Cycles from a drain request to ``o``."""
 
 
@@ -210,11 +214,10 @@ class ContractionArray(wiring.Component):
                     element.drain_index.eq(request.index),
                 ]
                 sums += [element.o0, element.o1] if kind is ElementPair else [element.o]
+        group = Signal.like(request.group)  # of the sums that the elements show
+        m.d.sync += group.eq(request.group)
         groups = [Cat(sums[g : g + p.group]) for g in range(0, p.lanes_out, p.group)]
-        with m.Switch(request.group):
-            for index, group in enumerate(groups):
-                with m.Case(index):
-                    m.d.sync += self.o.eq(group)
+        m.d.sync += self.o.eq(choose(m, groups, group, "drained"))
         return m
 
     def _registers(self, m: Module) -> tuple[Signal, data.View]:
@@ -226,6 +229,17 @@ class ContractionArray(wiring.Component):
         request = Signal(drain_layout(p), reset_less=True)
         m.d.sync += request.eq(self.drain)
         return shadow, request
+
+
+def choose(m: Module, values: list, index, name: str) -> Value:
+    """``values[index]``, a cycle later: one of each few is kept, and of these one chosen then."""
+    kept, later = [], Signal.like(index, name=f"{name}_index")
+    m.d.sync += later.eq(index)
+    for first in range(0, len(values), FEW):
+        few = Signal(len(values[0]), name=f"{name}_{first // FEW}", reset_less=True)
+        m.d.sync += few.eq(Array(values[first : first + FEW])[index[:FEW_BITS]])
+        kept.append(few)
+    return Array(kept)[later[FEW_BITS:]] if len(kept) > 1 else kept[0]
 
 
 class ProcessingElement(wiring.Component):
@@ -331,19 +345,24 @@ def _accumulate(m: Module, element, delayed: list, dot, prefix: str = "") -> Val
     ]
     with m.If(control.valid):  # the width was proved from the weights
         m.d.sync += Assert(total == kept)
+    drained = Signal.like(element.drain_bank, name=f"{prefix}drained")
+    m.d.sync += drained.eq(element.drain_bank)
     for bank in range(2):
         m.submodules[f"{prefix}bank_{bank}"] = memory = Memory(
             shape=signed(p.acc_width), depth=p.depth, init=[]
         )
         read, write = memory.read_port(domain="comb"), memory.write_port()
+        place = Signal.like(control.index, name=f"{prefix}place_{bank}", reset_less=True)
+        adds = ahead.valid & (ahead.bank == bank)
+        m.d.sync += place.eq(Mux(adds, ahead.index, element.drain_index))
         m.d.comb += [
-            read.addr.eq(Mux(mine[bank], control.index, element.drain_index)),
+            read.addr.eq(place),
             known[bank].eq(read.data),
             write.addr.eq(control.index),
             write.data.eq(kept),
             write.en.eq(mine[bank]),
         ]
-    return Mux(element.drain_bank, known[1], known[0])
+    return Mux(drained, known[1], known[0])
 
 
 def _delay(m: Module, sample, cycles: int) -> list:

@@ -45,7 +45,7 @@ class AxiLiteTarget(wiring.Component):
     Reads and writes are independent; the data of a write may come before its address; one of each
     is outstanding. Every output is a register or a function of registers. A write is done in the
     cycle after its address and data have come and the response before it has gone; a read's data
-    come in the cycle after its address.
+    come two cycles after its address.
 
     Members
     -------
@@ -93,9 +93,9 @@ class AxiLiteTarget(wiring.Component):
         m.d.comb += [
             bus.awready.eq(awake & ~address_held),
             bus.wready.eq(awake & ~data_held),
-            self.w_en.eq(address_held & data_held & ~bus.bvalid),
             self.w_mask.eq(Cat(bit.replicate(8) for bit in strobe)),
         ]
+        m.d.sync += self.w_en.eq(address_held & data_held & ~bus.bvalid & ~self.w_en)
         with m.If(bus.awvalid & bus.awready):
             m.d.sync += [address_held.eq(1), self.w_addr.eq(bus.awaddr[2:])]
         with m.If(bus.wvalid & bus.wready):
@@ -109,12 +109,10 @@ class AxiLiteTarget(wiring.Component):
     def _read(self, m: Module) -> None:
         bus = self.axil
         awake = Signal(name="read_awake")
-        m.d.sync += awake.eq(1)
-        m.d.comb += [
-            bus.arready.eq(awake & ~bus.rvalid),
-            self.r_en.eq(bus.arvalid & bus.arready),
-            self.r_addr.eq(bus.araddr[2:]),
-        ]
+        m.d.sync += [awake.eq(1), self.r_en.eq(bus.arvalid & bus.arready)]
+        m.d.comb += bus.arready.eq(awake & ~bus.rvalid & ~self.r_en)
+        with m.If(bus.arready):
+            m.d.sync += self.r_addr.eq(bus.araddr[2:])
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
         with m.If(self.r_en):

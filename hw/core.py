@@ -11,7 +11,7 @@ from amaranth.utils import exact_log2
 from r2b.hw import epilogue, stem, vector, weights
 from r2b.hw.engine import Engine
 from r2b.hw.epilogue import Epilogue
-from r2b.hw.memory import registered_read, rom
+from r2b.hw.memory import Banked, registered_read, rom
 from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
 from r2b.hw.presum import PresumBuffer
@@ -50,7 +50,7 @@ class Core(wiring.Component):
     stage : Out
         Index of the running stage.
     counters : Out
-        The last frame's cycles, by cause.
+        The last frame's cycles, by cause; two cycles after ``done``.
     """
 
     def __init__(self, params: CoreParams) -> None:
@@ -197,7 +197,7 @@ class Core(wiring.Component):
         m.d.comb += [
             unit.enable.eq(go),
             unit.new_frame.eq(sequencer.new_frame),
-            unit.start.eq((sequencer.start & d.gated) | sequencer.start_head),
+            unit.start.eq((sequencer.start & d.gated) | sequencer.at_head),
             sequencer.head_done.eq(unit.ready),
             self.logit.eq(unit.logit),
             self.logit_valid.eq(unit.logit_valid & ~bad),
@@ -213,7 +213,9 @@ class Core(wiring.Component):
             unfed = unfed | engine.unfed
         if self.params.vector.bus:
             unfed = unfed | unit.unfed
-        blocked = sequencer.at_head & ~self.space & ~sequencer.bad
+        open_ = Signal()  # known long before; once there is space, it stays until the head begins
+        m.d.sync += open_.eq(self.space | sequencer.bad)
+        blocked = sequencer.at_head & ~open_
         causes = Signal(3)
         m.d.comb += [
             causes[0].eq(starved),
@@ -227,12 +229,14 @@ class Core(wiring.Component):
         if not self.params.batch.several:
             m.d.comb += self.dropped.eq(sequencer.done & go & sequencer.bad)
         running = Signal(self.counters.shape(), name="running")
-        names = dict(zip(COUNTERS, (sequencer.busy, sequencer.busy & go, *causes), strict=True))
-        for name, condition in names.items():
+        counted, ended = Signal(len(COUNTERS), name="counted"), Signal(name="ended")
+        m.d.sync += ended.eq(self.done)  # long sums are made a cycle later
+        conditions = (sequencer.busy, sequencer.busy & go, *causes)
+        for number, (name, condition) in enumerate(zip(COUNTERS, conditions, strict=True)):
             after = Signal(32, name=f"{name}_after")
-            m.d.comb += after.eq(running[name] + condition)
-            m.d.sync += running[name].eq(after)
-            with m.If(self.done):
+            m.d.comb += after.eq(running[name] + counted[number])
+            m.d.sync += [counted[number].eq(condition), running[name].eq(after)]
+            with m.If(ended):
                 m.d.sync += [self.counters[name].eq(after), running[name].eq(0)]
 
     # --- data --------------------------------------------------------------------------------
@@ -246,7 +250,7 @@ class Core(wiring.Component):
         for binary, engine in engines.items():
             with m.If(d.binary == binary):
                 m.d.comb += [chosen[n].eq(engine.request[n]) for n, _ in request]
-                m.d.comb += [acc[i].eq(engine.acc[i]) for i in range(p.epilogue.lanes)]
+                m.d.sync += [acc[i].eq(engine.acc[i]) for i in range(p.epilogue.lanes)]
         lanes = Epilogue(p.epilogue, p.stages.layout, request, p.batch)
         m.submodules.epilogue = lanes
         token = epilogue.token_layout(request)
@@ -269,7 +273,7 @@ class Core(wiring.Component):
         if p.pooled:
             m.submodules.pool = pool = MaxPool(
                 p.pools, p.stages.layout, token, p.epilogue.lanes, p.epilogue.value_width,
-                p.pool_channels, p.pool_depth, p.batch,
+                p.pool_channels, p.pool_depth, p.batch, p.pool_near,
             )  # fmt: skip
             m.d.comb += [pool.d.eq(d), pool.token.eq(lanes.token), pool.values.eq(lanes.values)]
             m.d.comb += pool.token.valid.eq(lanes.token.valid & d.pool)
@@ -298,26 +302,24 @@ class Core(wiring.Component):
         where a real convolution has a skip.
         """
         p = self.params
-        memory = Memory(shape=p.sinks.values, depth=p.fm_words, init=[])
-        m.submodules.features = memory
-        write = memory.write_port()
+        memory = Banked(m, "features", p.sinks.values, p.fm_words)
+        memory.write(m, sink.fm_en, sink.fm_addr, sink.fm_data)
         real = engines[False]
         both = any(conv.chain.skip and not conv.binary for conv in p.geometry.convs)
         address = real.pixel.src if both else Mux(d.binary, lanes.skip_addr, real.pixel.src)
-        second = _read_twice(m, memory, address, "feature")
-        skip = _read_twice(m, memory, lanes.skip_addr, "skip") if both else second
+        read = memory.read(m, address, "feature")
+        skip = memory.read(m, lanes.skip_addr, "skip") if both else read
         width = p.engines[False].array.a_width
         operands = Signal(data.ArrayLayout(signed(width), p.sinks.lanes), name="operands")
-        values = second if p.presum is None else self._presums(m, real, second)
+        values = read if p.presum is None else self._presums(m, real, read)
+        pixels = Signal.like(line.o, name="pixels")  # they come as late as what is read
+        m.d.sync += pixels.eq(line.o)
         for lane in range(p.sinks.lanes):
             value = values[lane]
             if signs is not None:  # bits stand for -1 and 1
                 value = Mux(d.from_signs, Mux(signs[lane], 1, -1), value)
-            m.d.sync += operands[lane].eq(Mux(d.frame, line.o[lane], value))
+            m.d.sync += operands[lane].eq(Mux(d.frame, pixels[lane], value))
         m.d.comb += [
-            write.en.eq(sink.fm_en),
-            write.addr.eq(sink.fm_addr),
-            write.data.eq(sink.fm_data),
             lanes.skip_data.eq(skip),
             real.operand.eq(operands),
             *self._multiplied(m, memory, lanes),
@@ -338,11 +340,11 @@ class Core(wiring.Component):
         ]
         return buffer.o
 
-    def _multiplied(self, m: Module, memory: Memory, lanes: Epilogue) -> list:
+    def _multiplied(self, m: Module, memory: Banked, lanes: Epilogue) -> list:
         """The epilogue's factors out of the feature memory."""
         if not lanes.multiplies:
             return []
-        return [lanes.multiply_data.eq(_read_twice(m, memory, lanes.multiply_addr, "multiply"))]
+        return [lanes.multiply_data.eq(memory.read(m, lanes.multiply_addr, "multiply"))]
 
     def _sign_memory(self, m: Module, d, engines, sink):
         """One word of P_in bits per read and pixel of a group, from a copy for each; written
@@ -397,15 +399,16 @@ class Core(wiring.Component):
         m.d.comb += engine.operand.eq(masked)
 
     def _real_bits(self, m: Module, d, engine, word, shift: int):
-        """The ``lanes`` bits that a real convolution reads, two cycles after it asks."""
+        """The ``lanes`` bits that a real convolution reads, as late as what it reads else."""
         lanes = self.params.sinks.lanes
         if self.params.geometry.filled:
             (word,) = self._filled(m, d, engine, [word])
         bits = Signal(lanes, name="sign_bits", reset_less=True)
         bank = Signal(max(1, shift), name="sign_bank")
         m.d.sync += bank.eq(engine.pixel.src[:shift])
-        m.d.sync += bits.eq(word.word_select(bank, lanes))
-        return bits
+        late = Signal.like(bits, name="sign_bits_late", reset_less=True)
+        m.d.sync += [bits.eq(word.word_select(bank, lanes)), late.eq(bits)]
+        return late
 
     def _filled(self, m: Module, d, engine, words) -> list:
         """The words, or the fill where the pixel is outside the image."""
@@ -426,11 +429,3 @@ class Core(wiring.Component):
             self.trace_sm_addr.eq(sink.sm_addr),
             self.trace_sm_data.eq(sink.sm_data),
         ]
-
-
-def _read_twice(m: Module, memory: Memory, address, name: str):
-    """A word, two cycles after its address."""
-    first = registered_read(m, memory, address, name)
-    second = Signal.like(first)
-    m.d.sync += second.eq(first)
-    return second

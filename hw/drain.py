@@ -39,11 +39,16 @@ def request_layout(
     )
 
 
+ENDS = data.StructLayout({"group": 1, "col": 1, "row": 1})
+"""Whether a position is the last one of its pixel, of its row in the tile, of its column."""
+
+
 class Drain(wiring.Component):
     """Pixel by pixel, group by group: ``pixels * groups`` cycles per tile, of all its frames.
 
     It looks for a full bank in one cycle, requests in the next ones, and the bank is free again in
-    the cycle after the last request. After the stage's last request it waits ``flush`` cycles.
+    the cycle after the last request. It looks for the next one SETUP cycles after
+    that. After the stage's last request it waits ``flush`` cycles.
 
     Parameters
     ----------
@@ -73,6 +78,8 @@ class Drain(wiring.Component):
         The stage's results are in memory.
     """
 
+    SETUP = 2
+
     def __init__(self, descriptor, lanes: int, address_width: int, depth: int, groups: int,
                  sign_banks: int, flush: int, px: int = 1,
                  batch: Batch = ALONE) -> None:  # fmt: skip
@@ -97,8 +104,10 @@ class Drain(wiring.Component):
         m = Module()
         d, o, walker = self.d, self.o, self.walker
         m.submodules.walker = walker
-        bank, flushed = Signal(), Signal(range(self.flush + 1))
+        bank, flushed, settled = Signal(), Signal(range(self.flush + 1)), Signal()
         base = self._channel_base()
+        after = self._channels_after(m, base)
+        self.ends, self.only = (Signal(ENDS, name=name) for name in ("ends", "only"))
         beside = ("px",) if self.px > 1 else ()
         position = Signal(data.StructLayout({n: o.shape()[n].shape for n in (
             *beside, "index", "group", "fm", "sm", "sm_bank", "row", "col")}))  # fmt: skip
@@ -127,7 +136,9 @@ class Drain(wiring.Component):
                 with m.If(self.start):
                     m.next = "WAIT"
             with m.State("WAIT"):
+                self._first_ends(m, final_group)
                 m.d.sync += [
+                    settled.eq(1),
                     position.eq(0),
                     position.row.eq(walker.o.row),
                     position.col.eq(walker.o.col),
@@ -139,31 +150,50 @@ class Drain(wiring.Component):
                 if self.batch.several:
                     m.d.sync += [self.frame.eq(0), self.start_fm.eq(walker.o.fm)]
                     m.d.sync += self.start_sm.eq(walker.o.sm)
-                with m.If(Array(self.full)[bank] & ~self.hold):
+                with m.If(Array(self.full)[bank] & settled & ~self.hold):
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += o.valid.eq(1)
-                last_group = position.group == final_group
-                self._next_word(m, position, word, base, last_group)
-                last_col = position.col == walker.o.end_col
-                last_row = position.row == walker.o.end_row
-                last = last_group & last_col & last_row
+                m.d.sync += settled.eq(0)
+                self._next_word(m, position, word, base)
+                self._next_ends(m, position, final_group)
+                last = self.ends.group & self.ends.col & self.ends.row
                 if self.batch.several:
                     self._next_frame(m, position, last)
                     last = last & self.last_frame
                 with m.If(last):
-                    m.d.comb += [self.free.eq(Cat(~bank, bank)), walker.step.eq(1)]
-                    self._next_channels(m, base)
-                    m.d.sync += [bank.eq(~bank), flushed.eq(0)]
-                    m.next = "WAIT"
-                    with m.If(walker.o.last):
-                        m.next = "FLUSH"
+                    m.d.comb += self.free.eq(Cat(~bank, bank))
+                    m.d.sync += [bank.eq(~bank), flushed.eq(1)]
+                    m.next = "NEXT"
+            with m.State("NEXT"):
+                m.d.comb += walker.step.eq(1)
+                self._next_channels(m, base, after)
+                m.next = "WAIT"
+                with m.If(walker.o.last):
+                    m.next = "FLUSH"
             with m.State("FLUSH"):
                 m.d.sync += flushed.eq(flushed + 1)
                 with m.If(flushed == self.flush):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
         return m
+
+    def _first_ends(self, m: Module, final_group) -> None:
+        """Which of the tile's first group, column and row is its last, too; final in the second
+        cycle of the wait, when the walker's extent is there.
+        """
+        w = self.walker.o
+        only = Cat(final_group == 0, w.col == w.end_col, w.row == w.end_row)
+        m.d.sync += [self.only.as_value().eq(only), self.ends.as_value().eq(only)]
+
+    def _next_ends(self, m: Module, position, final_group) -> None:
+        """The same of the position that comes next: a comparison takes too long to decide it."""
+        w, ends, only = self.walker.o, self.ends, self.only
+        m.d.sync += ends.group.eq(Mux(ends.group, only.group, position.group + 1 == final_group))
+        with m.If(ends.group):
+            m.d.sync += ends.col.eq(Mux(ends.col, only.col, position.col + 1 == w.end_col))
+        with m.If(ends.group & ends.col):
+            m.d.sync += ends.row.eq(Mux(ends.row, only.row, position.row + 1 == w.end_row))
 
     def _frames(self, m: Module) -> None:
         """Frame of the tile, and where its results begin."""
@@ -192,17 +222,23 @@ class Drain(wiring.Component):
             data.StructLayout({"channel": width, "sm": width, "sm_bank": width}), name="base"
         )
 
-    def _next_channels(self, m: Module, base) -> None:
-        d, walker = self.d, self.walker
+    def _channels_after(self, m: Module, base) -> data.View:
+        """Offsets of the tile that follows, two cycles after ``base``: no tile ends before."""
+        d, after = self.d, Signal.like(base, name="base_after")
         bank = Signal(self.address_width + 1, name="next_sm_bank")
-        m.d.comb += bank.eq(base.sm_bank + d.ko_sign_banks)
         wrap = bank >= self.sign_banks
-        with m.If(d.pixel_outer | walker.o.last_pixels):
-            m.d.sync += [
-                base.channel.eq(base.channel + d.ko_groups),
-                base.sm.eq(base.sm + d.ko_sign_words + wrap),
-                base.sm_bank.eq(Mux(wrap, bank - self.sign_banks, bank)),
-            ]
+        m.d.sync += [
+            bank.eq(base.sm_bank + d.ko_sign_banks),
+            after.channel.eq(base.channel + d.ko_groups),
+            after.sm.eq(base.sm + d.ko_sign_words + wrap),
+            after.sm_bank.eq(Mux(wrap, bank - self.sign_banks, bank)),
+        ]
+        return after
+
+    def _next_channels(self, m: Module, base, after) -> None:
+        walker = self.walker
+        with m.If(self.d.pixel_outer | walker.o.last_pixels):
+            m.d.sync += base.eq(after)
             with m.If(walker.o.last_ko):
                 self._first_channels(m, base)
 
@@ -217,7 +253,7 @@ class Drain(wiring.Component):
                 base.sm_bank.eq(d.first_sign_bank),
             ]
 
-    def _next_word(self, m: Module, position, word, base, last_group) -> None:
+    def _next_word(self, m: Module, position, word, base) -> None:
         """Next group of the pixel, else the next pixel of the tile."""
         d, walker = self.d, self.walker
         m.d.sync += [
@@ -226,7 +262,7 @@ class Drain(wiring.Component):
         ]
         with m.If(position.sm_bank == self.sign_banks - 1):
             m.d.sync += [position.sm_bank.eq(0), word.eq(word + 1)]
-        with m.If(last_group):
+        with m.If(self.ends.group):
             m.d.sync += [
                 position.group.eq(0),
                 position.index.eq(position.index + 1),
@@ -236,7 +272,7 @@ class Drain(wiring.Component):
                 word.eq(base.sm),
                 position.col.eq(position.col + 1),
             ]
-            with m.If(position.col == walker.o.end_col):
+            with m.If(self.ends.col):
                 m.d.sync += [position.col.eq(walker.o.col), position.row.eq(position.row + 1)]
             if self.px > 1:
                 self._next_pixel(m, position)
@@ -244,6 +280,5 @@ class Drain(wiring.Component):
     def _next_pixel(self, m: Module, position) -> None:
         """Next pixel of its group, else the next group; a row's last group may be incomplete."""
         m.d.sync += [position.index.eq(position.index), position.px.eq(position.px + 1)]
-        last_col = position.col == self.walker.o.end_col
-        with m.If(last_col | (position.px == self.px - 1)):
+        with m.If(self.ends.col | (position.px == self.px - 1)):
             m.d.sync += [position.index.eq(position.index + 1), position.px.eq(0)]

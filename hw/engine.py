@@ -17,7 +17,7 @@ from r2b.hw.issue import Issuer, pixel_layout
 from r2b.hw.pixels import make_array
 from r2b.hw.steps import StepGenerator
 
-SOURCE_LATENCY = {True: 2, False: 3}
+SOURCE_LATENCY = {True: 2, False: 4}
 """Cycles from a pixel's address to its operands at the array: sign memory, and feature memory or
 line buffer with the choice between them."""
 
@@ -79,7 +79,9 @@ class EngineParams:
     @property
     def turnaround(self) -> int:
         """Cycles after a hand-over for which the shadow weights must not change."""
-        return max(1, self.source_latency + self.array.shadow_hops - 2 - self.array.load_ahead)
+        array = self.array
+        late = self.source_latency + array.shadow_hops - array.load_ahead
+        return max(1, late - Issuer.WORD_LATENCY)
 
     @property
     def settle(self) -> int:
@@ -186,13 +188,16 @@ class Engine(wiring.Component):
         control = EngineControl(p, self.request_layout)
         m.submodules.control = EnableInserter(self.enable)(control)
         m.submodules.array = array = make_array(a)
-        m.submodules.rows = rows = RowsMissing(p.address_width)
+        if not a.binary:  # only these read the frame
+            m.submodules.rows = rows = RowsMissing(p.address_width)
+            m.d.comb += [
+                rows.frame.eq(self.d.frame),
+                rows.need.eq(control.need),
+                rows.rows_ready.eq(self.rows_ready),
+                control.missing.eq(rows.missing),
+            ]
         m.d.comb += [
             *(getattr(control, n).eq(getattr(self, n)) for n in ("d", "start", "hold")),
-            rows.frame.eq(self.d.frame),
-            rows.need.eq(control.need),
-            rows.rows_ready.eq(self.rows_ready),
-            control.missing.eq(rows.missing),
             *(
                 getattr(self, n).eq(getattr(control, n))
                 for n in ("starved", "pixel", "free", "done")
@@ -249,8 +254,12 @@ class Engine(wiring.Component):
                 self.w_ready.eq(memory.w_ready),
             ]
         m.submodules.weights = memory
-        m.d.sync += array.shift.eq(control.word_valid & self.enable)
-        m.d.comb += [memory.addr.eq(control.word), array.shift_data.eq(memory.data)]
+        shift = Signal()
+        m.d.sync += shift.eq(control.word_valid & self.enable)
+        m.d.comb += memory.addr.eq(control.word)
+        word = Signal(p.array.word, name="word", reset_less=True)  # out of one of many block RAMs
+        m.d.sync += [array.shift.eq(shift), word.eq(memory.data)]
+        m.d.comb += array.shift_data.eq(word)
 
 
 class EngineControl(wiring.Component):

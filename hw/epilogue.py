@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Assert, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from r2b.hw.batch import ALONE, Batch
-from r2b.hw.memory import registered_read, rom
+from r2b.hw.memory import registered_read, rom, sum_read
 from r2b.hw.rounds import (
+    CONSTANTS,
+    GATE,
     MEMORY,
     SHIFTED,
     SUMS,
@@ -21,6 +23,10 @@ from r2b.hw.rounds import (
 )
 from r2b.ir import arith
 from r2b.ir.program import MULTIPLIER_BITS, Affine
+
+LOGIC_BITS = 6
+LOGIC_ROWS = 1 << LOGIC_BITS
+"""Rows of a table of LUTs that are looked up in a cycle."""
 
 
 def gate_layout(lanes: int) -> data.ArrayLayout:
@@ -55,13 +61,13 @@ class Epilogue(wiring.Component):
         Stable while a stage's values are under way.
     request : In(request)
     acc : In
-        The sums, two cycles after their request.
+        The sums, SUMS cycles after their request.
     gate_addr : Out, gate_data : In
-        Slopes of a word of channels, one cycle after their address.
+        Slopes of a word of channels, GATE cycles after their address.
     gate_frame : Out
         Whose slopes, with several frames.
     skip_addr, multiply_addr : Out, skip_data, multiply_data : In
-        Feature memory, two cycles after the address; the second only where some stage multiplies.
+        Feature memory, MEMORY cycles after the address; the second only where a stage multiplies.
     token, values : Out
     """
 
@@ -106,11 +112,11 @@ class Epilogue(wiring.Component):
             m.d.sync += [token[name].eq(tokens[-1][name]) for name, _ in token.shape()]
             tokens.append(token)
         m.d.comb += [
-            self.gate_addr.eq(tokens[SUMS - 1].channel),
+            self.gate_addr.eq(tokens[SUMS - GATE].channel),
             self.token.eq(tokens[p.latency]),
         ]
         if self.batch.several:
-            m.d.comb += self.gate_frame.eq(tokens[SUMS - 1].frame)
+            m.d.comb += self.gate_frame.eq(tokens[SUMS - GATE].frame)
         self._addresses(m)
         values = self.acc
         for part in p.rounds:
@@ -149,7 +155,7 @@ class Epilogue(wiring.Component):
         d, index = self.d, p.index
         age = self.params.start(index)
         base = d.group_base if index else d.param_base
-        before, shift = self.tokens[age - 2], d[f"shift{index}" if index else "shift"]
+        before, shift = self.tokens[age - CONSTANTS], d[f"shift{index}" if index else "shift"]
         constants = _constants(m, p, base + before.channel, f"constants_{index}")
         out = Signal(data.ArrayLayout(signed(p.out_width), p.lanes), name=f"round_{index}")
         half = self._half(m, p, shift)
@@ -167,13 +173,15 @@ class Epilogue(wiring.Component):
             if p.skip:
                 added = d[f"skip{index}"] if index else self._first_skip()
                 shifted = shifted + Mux(added, self.skip_data[lane], 0)
+            summed = Signal(shifted.shape(), name="summed", reset_less=True)
+            m.d.sync += summed.eq(shifted)
             low, high = (d[f"{n}{index}" if index else n] for n in ("low", "high"))
             if p.table:
-                limited = Signal(signed(len(shifted)), name=f"argument_{index}")
-                _saturate(m, shifted, low, high, limited)
+                limited = Signal(signed(len(summed)), name=f"argument_{index}")
+                _saturate(m, summed, low, high, limited)
                 self._table(m, p, lane, limited, out[lane])
             else:
-                _saturate(m, shifted, low, high, out[lane])
+                _saturate(m, summed, low, high, out[lane])
         return out
 
     def _first_skip(self):
@@ -222,16 +230,36 @@ class Epilogue(wiring.Component):
 
 
 def _constants(m: Module, p: RoundParams, address, name: str):
-    """A word of static constants, two cycles after its address."""
-    static = rom(m, name, p.layout, [p.layout.from_bits(row) for row in p.rows], p.logic)
-    return _read(m, static, address, name)
+    """A word of static constants, CONSTANTS cycles after its address."""
+    rows = [p.layout.from_bits(row) for row in p.rows]
+    if p.logic:
+        return _read_logic(m, name, p.layout, rows, address)
+    return _read(m, rom(m, name, p.layout, rows), address, name)
+
+
+def _read_logic(m: Module, name: str, layout, rows: list, address):
+    """A word of a table of LUTs, CONSTANTS cycles after its address: of each LOGIC_ROWS rows one is
+    looked up, then one of these is chosen.
+    """
+    place = Signal(range(max(2, len(rows))), name=f"{name}_place", reset_less=True)
+    m.d.sync += place.eq(address)
+    found = []
+    for first in range(0, max(1, len(rows)), LOGIC_ROWS):
+        part = rom(m, f"{name}_{first}", layout, rows[first : first + LOGIC_ROWS], logic=True)
+        found.append(registered_read(m, part, place[:LOGIC_BITS], f"{name}_{first}_q"))
+    which = Signal(range(max(2, len(found))), name=f"{name}_which", reset_less=True)
+    word = Signal(layout, name=f"{name}_word", reset_less=True)
+    m.d.sync += [which.eq(place[LOGIC_BITS:]), word.eq(Array(found)[which])]
+    return word
 
 
 def _read(m: Module, memory: Memory, address, name: str):
-    """A word, two cycles after its address: a sum, which is registered before it is looked up."""
-    place = Signal(range(max(2, memory.depth)), name=f"{name}_place", reset_less=True)
-    m.d.sync += place.eq(address)
-    return registered_read(m, memory, place, f"{name}_q")
+    """A word, CONSTANTS cycles after its address; block RAM is too slow to compare in the cycle
+    that reads it.
+    """
+    word = Signal(memory.shape, name=f"{name}_word", reset_less=True)
+    m.d.sync += word.eq(sum_read(m, memory, address, name))
+    return word
 
 
 def _multiply(m: Module, p: RoundParams, value, factor, offset, valid):

@@ -119,7 +119,7 @@ class _Rows:
 
     def free(self, below: int, cycle: int) -> None:
         """Rows below ``below`` are given back in ``cycle``."""
-        self.room += [cycle + 1] * (below + self.params.capacity - len(self.room))
+        self.room += [cycle + 2] * (below + self.params.capacity - len(self.room))
 
     def next_frame(self, cycle: int) -> None:
         """The frame is given back: the next one's first pixel is taken in the cycle after."""
@@ -139,31 +139,33 @@ class _Segments:
     engine: int = weights.REAL
 
     def __post_init__(self) -> None:
-        """Target and words of each segment of a batch; a job's tables are taken as one."""
-        self.order: list[tuple[int, int]] = []
+        """Target, words and standstill before each segment of a batch; a job's tables are one."""
+        self.order: list[tuple[int, int, int]] = []
         for part in weights.segments_of(self.geometry):
             if part.target in weights.TABLES and self.order and self.order[-1][0] == TABLES:
-                self.order[-1] = (TABLES, self.order[-1][1] + part.words)
+                words = self.order[-1][1] + weights.LEAD + part.words
+                self.order[-1] = (TABLES, words, weights.LEAD)
             else:
                 target = TABLES if part.target in weights.TABLES else part.target
-                self.order += [(target, part.words)] * part.count
+                self.order += [(target, part.words, weights.LEAD)]
+                self.order += [(target, part.words, 0)] * (part.count - 1)
         self.filled = dict.fromkeys(ROOM, 0)
         self.closed: dict[int, list[int]] = {target: [] for target in ROOM}
 
     def available(self) -> int:
         """First cycle in which the next segment is seen to be complete."""
         while len(self.ends) <= self.opened:
-            target, words = self.order[len(self.ends) % len(self.order)]
-            begin = self.ends[-1] if self.ends else 0
+            target, words, lead = self.order[len(self.ends) % len(self.order)]
+            begin = self.ends[-1] + lead if self.ends else 0  # a reset takes as long
             index = self.filled[target]
             if index >= ROOM[target]:
                 begin = max(begin, self.closed[target][index - ROOM[target]] + 1)
             self.filled[target] += 1
             self.ends.append(begin + words)
-        target, _ = self.order[self.opened % len(self.order)]
+        target, *_ = self.order[self.opened % len(self.order)]
         self.engine = target if target in ENGINES else self.engine
         self.opened += 1
-        return self.ends[self.opened - 1]
+        return self.ends[self.opened - 1] + (0 if target == TABLES else weights.SEEN)
 
     def close(self, target: int | None, cycle: int) -> None:
         """A target's segment, by default that of the running engine, is used up in ``cycle``."""

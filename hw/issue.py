@@ -40,6 +40,10 @@ def pixel_layout(
     )
 
 
+EDGES = data.StructLayout({"col": 1, "row": 1})
+"""Whether a pixel is the last one of its row, and in the last row of its step."""
+
+
 class Issuer(wiring.Component):
     """Per step: ``load_words`` weight words, then one pixel per cycle, of every frame of the tile.
 
@@ -82,7 +86,7 @@ class Issuer(wiring.Component):
     o : Out(pixel_layout)
     """
 
-    WORD_LATENCY = 2
+    WORD_LATENCY = 3
 
     def __init__(self, descriptor, lanes_in: int, lanes: int, address_width: int, depth: int,
                  load_words: int, turnaround: int, px: int = 1) -> None:  # fmt: skip
@@ -124,19 +128,22 @@ class Issuer(wiring.Component):
     def _loader(self, m: Module, loaded, hand_over, can_take) -> None:
         cycles = max(self.load_words, self.turnaround, self.WORD_LATENCY)
         count = Signal(range(cycles + 1))
+        opening = Signal()  # the first word of a segment is requested
+        self.one = Signal(EDGES, name="one")  # the loaded step has one column, one row
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.ready.eq(1)
-                m.d.sync += [loaded.eq(self.i), count.eq(0)]
+                m.d.sync += [loaded.eq(self.i), count.eq(0), opening.eq(self.i.opens & self.valid)]
+                m.d.sync += [self.one.col.eq(self.i.cols == 1), self.one.row.eq(self.i.rows == 1)]
                 with m.If(self.valid):
                     m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.comb += [
                     self.word.eq(loaded.weight + count),
                     self.word_valid.eq(1),
-                    self.opens.eq(loaded.opens & (count == 0)),
+                    self.opens.eq(opening),
                 ]
-                m.d.sync += count.eq(count + 1)
+                m.d.sync += [count.eq(count + 1), opening.eq(0)]
                 with m.If(count == self.load_words - 1):
                     m.d.comb += self.closes.eq(loaded.closes)
                     m.d.sync += count.eq(0)
@@ -161,14 +168,19 @@ class Issuer(wiring.Component):
         active, load, bank = Signal(), Signal(), Signal(init=1)
         kept = ["src", "index", "phase", "byte", *(["in_col"] if self.filled else [])]
         row = Signal(data.StructLayout({n: self.step_layout[n].shape for n in kept}))
-        cols_left = Signal.like(step.cols)
-        last_in_row, last = cols_left == 1, Signal()
-        m.d.comb += last.eq(active & last_in_row & (step.rows == 1))
+        cols_left, last = Signal.like(step.cols), Signal()
+        # known ahead: a comparison takes too long to decide what follows
+        edge, single = (Signal(EDGES, name=name) for name in ("edge", "single"))
+        last_in_row = edge.col
+        m.d.comb += last.eq(active & edge.col & edge.row)
         if self.several:
             self._frames(m, last)
         next_bank = Mux(loaded.first, ~bank, bank)
-        blocked = loaded.first & Array(self.busy)[next_bank]
-        m.d.comb += can_take.eq((~active | last) & ~blocked)
+        free = (
+            Signal()
+        )  # of the bank that comes next; no tile's first step follows another's closely
+        m.d.sync += free.eq(~Array(self.busy)[~bank])
+        m.d.comb += can_take.eq((~active | last) & (free | ~loaded.first))
         touched = [Signal(self.depth, name=name) for name in self._names("touched")]
         marks = [bits.bit_select(step.index, 1) for bits in touched]
         valid = self._valid(m, step, cols_left, active)
@@ -178,12 +190,17 @@ class Issuer(wiring.Component):
                 load.eq(0),
             ]
             self._next_pixel(m, step, cols_left, last_in_row, row)
+            m.d.sync += edge.col.eq(Mux(edge.col, single.col, cols_left == 2))
+            with m.If(edge.col):
+                m.d.sync += edge.row.eq(Mux(edge.row, single.row, step.rows == 2))
             if self.several:
-                self._next_frame(m, step, last_in_row, row)
+                self._next_frame(m, step, edge, row)
             with m.If(last):
                 m.d.sync += active.eq(0)
         with m.If(hand_over):
             m.d.sync += [
+                edge.eq(self.one),
+                single.eq(self.one),
                 step.eq(loaded),
                 bank.eq(next_bank),
                 active.eq(1),
@@ -233,11 +250,11 @@ class Issuer(wiring.Component):
         with m.If(self.frames_left != 1):
             m.d.comb += last.eq(0)
 
-    def _next_frame(self, m: Module, step, last_in_row, row) -> None:
+    def _next_frame(self, m: Module, step, edge, row) -> None:
         """The first pixel of the tile's next frame, behind the last one of a frame."""
         d, frame = self.d, self.frame
         src, index = frame.src + d.frame_src, frame.index + d.frame_index
-        with m.If(last_in_row & (step.rows == 1)):
+        with m.If(edge.col & edge.row):
             m.d.sync += [
                 self.frames_left.eq(self.frames_left - 1),
                 step.rows.eq(frame.rows),

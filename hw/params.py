@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from r2b.hw import descriptor as tables
-from r2b.hw import rounds, sinks, stem, vector, weights
+from r2b.hw import pool, rounds, sinks, stem, vector, weights
 from r2b.hw.array import ArrayParams
 from r2b.hw.batch import ALONE, Batch, batch_of
 from r2b.hw.engine import EngineParams
@@ -48,6 +48,7 @@ class CoreParams:
     pooled: bool
     pool_channels: int
     pool_depth: int
+    pool_near: bool
     presum: PresumParams | None = None
     batch: Batch = ALONE
 
@@ -92,8 +93,15 @@ def _core_params(geometry: ProgramGeometry) -> CoreParams:
         lanes, sink, _frame_params(geometry), vectors,
         fm_words, sm_words, engines, bool(pooled),
         max((conv.all_groups for conv in pooled), default=1), max(depths, default=1),
+        any(_near(conv) for conv in pooled),
         presum_params(geometry), batch,
     )  # fmt: skip
+
+
+def _near(conv: ConvGeometry) -> bool:
+    """Whether a pooled column's word may come again before the pool has written it."""
+    fewest = min(conv.tile_groups(ko) for ko in range(conv.tiles_out))
+    return conv.cols * fewest <= pool.DISTANCE
 
 
 def presum_params(geometry: ProgramGeometry) -> PresumParams | None:

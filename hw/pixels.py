@@ -17,7 +17,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from r2b.hw.array import ArrayParams, ContractionArray, sample_layout
+from r2b.hw.array import ArrayParams, ContractionArray, choose, sample_layout
 from r2b.hw.compressor import EqualBits
 
 
@@ -46,6 +46,8 @@ class PixelArray(ContractionArray):
         m = Module()
         p = self.params
         shadow, request = self._registers(m)
+        shown = Signal.like(request)  # what is drained now that the memories are read
+        m.d.sync += shown.eq(request)
         sums = []
         sample = self.i
         for hop in range(p.hops):
@@ -54,7 +56,7 @@ class PixelArray(ContractionArray):
             sample = stage
             controls, reads, count = self._control(m, hop, stage, request)
             if hop == 0:
-                used = self._used(m, controls, reads, count, request)
+                used = self._used(m, controls, reads, count, shown)
             for pe in range(hop * p.hop, min((hop + 1) * p.hop, p.lanes_out)):
                 m.submodules[f"pe_{pe}"] = element = PixelElement(p)
                 m.d.comb += [
@@ -63,10 +65,10 @@ class PixelArray(ContractionArray):
                     element.weight.eq(shadow[pe * p.lanes_in : (pe + 1) * p.lanes_in]),
                     element.control.eq(controls),
                     element.reads.eq(reads),
-                    element.place.eq(Cat(request.bank, request.px)),
+                    element.place.eq(Cat(shown.bank, shown.px)),
                 ]
                 sums.append(element.o)
-        self._drain(m, request, sums, used)
+        self._drain(m, shown, sums, used)
         return m
 
     def _control(self, m: Module, hop: int, stage, request) -> tuple:
@@ -76,9 +78,8 @@ class PixelArray(ContractionArray):
         layout = data.StructLayout({name: stage.shape()[name].shape for name in names})
         late = stage
         for cycle in range(p.dot_latency):
-            register = Signal(layout, name=f"control_{hop}_{cycle}")
-            m.d.sync += [register[name].eq(late[name]) for name in names]
-            late = register
+            ahead, late = late, Signal(layout, name=f"control_{hop}_{cycle}")
+            m.d.sync += [late[name].eq(ahead[name]) for name in names]
         controls = Signal(data.ArrayLayout(control_layout(p), p.px), name=f"controls_{hop}")
         reads = Signal(reads_layout(p), name=f"reads_{hop}")
         for px in range(p.px):
@@ -89,8 +90,8 @@ class PixelArray(ContractionArray):
                 controls[px].index.eq(late.index),
             ]
         for bank in range(2):
-            mine = late.valid.any() & (late.bank == bank)
-            m.d.comb += reads[bank].eq(Mux(mine, late.index, request.index))
+            mine = ahead.valid.any() & (ahead.bank == bank)
+            m.d.sync += reads[bank].eq(Mux(mine, ahead.index, request.index))
         return controls, reads, late.count
 
     def _used(self, m: Module, controls, reads, count, request):
@@ -107,14 +108,13 @@ class PixelArray(ContractionArray):
 
     def _drain(self, m: Module, request, sums, used) -> None:
         p = self.params
-        chosen = Signal(data.ArrayLayout(unsigned(p.acc_width - 1), p.group), name="chosen")
-        with m.Switch(request.group):
-            for index in range(p.lanes_out // p.group):
-                with m.Case(index):
-                    group = sums[index * p.group : (index + 1) * p.group]
-                    m.d.comb += chosen.eq(Cat(group))
+        layout = data.ArrayLayout(unsigned(p.acc_width - 1), p.group)
+        groups = [Cat(sums[at : at + p.group]) for at in range(0, p.lanes_out, p.group)]
+        chosen, less = Signal(layout, name="chosen"), Signal.like(used, name="less")
+        m.d.comb += chosen.eq(choose(m, groups, request.group, "drained"))
+        m.d.sync += less.eq(used)
         for lane in range(p.group):
-            m.d.sync += self.o[lane].eq((chosen[lane] << 1) - used)
+            m.d.sync += self.o[lane].eq((chosen[lane] << 1) - less)
 
 
 class PixelElement(wiring.Component):

@@ -11,8 +11,10 @@ from r2b.hw.batch import ALONE, Batch
 from r2b.hw.descriptor import Table
 from r2b.hw.memory import rom
 
-LATENCY = 4
+LATENCY = 6
 """Cycles from a value to the maximum it completes."""
+DISTANCE = 2
+"""Cycles between reading a column's word and writing it: block RAM is too slow for one."""
 
 
 class MaxPool(wiring.Component):
@@ -20,8 +22,7 @@ class MaxPool(wiring.Component):
 
     Windows of ``stride <= kernel <= stride + 1``: a position belongs to at most two windows, and
     where it does it closes one and reopens the other (tables in
-    :func:`r2b.hw.descriptor.pool_rows`). One word per cycle, LATENCY cycles. A column's word must
-    not come again in the next cycle (geometry).
+    :func:`r2b.hw.descriptor.pool_rows`). One word per cycle, LATENCY cycles.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ class MaxPool(wiring.Component):
     depth : int
         Words of a pooled row.
     batch : Batch
+    near : bool
+        A column's word may come again before it is written, up to DISTANCE cycles after itself.
 
     Members
     -------
@@ -44,8 +47,10 @@ class MaxPool(wiring.Component):
     """
 
     def __init__(self, table: Table, descriptor, token, lanes: int, value_width: int,
-                 channels: int, depth: int, batch: Batch = ALONE) -> None:  # fmt: skip
+                 channels: int, depth: int, batch: Batch = ALONE,
+                 near: bool = False) -> None:  # fmt: skip
         self.table, self.channels, self.depth, self.batch = table, channels, depth, batch
+        self.near = near
         self.values_layout = data.ArrayLayout(signed(value_width), lanes)
         super().__init__(
             {
@@ -58,7 +63,7 @@ class MaxPool(wiring.Component):
         )
 
     def elaborate(self, platform) -> Module:
-        """Tables in the first cycle, the row's maximum in the second, the column's in the last."""
+        """Tables in the first two cycles, then the row's maximum, the column's in the last."""
         m = Module()
         d = self.d
         entries = rom(m, "entries", self.table.layout, self.table.content)
@@ -68,9 +73,14 @@ class MaxPool(wiring.Component):
             ports[1].addr.eq(d.pool_base + d.rows + self.token.col),
         ]
         row, col = (Signal(self.table.layout, name=n) for n in ("row", "col"))
-        token, values = Signal.like(self.token), Signal.like(self.values)
-        m.d.sync += [row.eq(ports[0].data), col.eq(ports[1].data)]
-        m.d.sync += [token.eq(self.token), values.eq(self.values)]
+        token, values = self.token, self.values
+        found = [Signal.like(row, name=name) for name in ("row_entry", "col_entry")]
+        m.d.sync += [entry.eq(port.data) for entry, port in zip(found, ports, strict=True)]
+        m.d.sync += [row.eq(found[0]), col.eq(found[1])]  # block RAM is slow
+        for age in (1, 2):
+            token, before = Signal.like(token, name=f"token_{age}"), token
+            values, given = Signal.like(values, name=f"values_{age}"), values
+            m.d.sync += [token.eq(before), values.eq(given)]
         across = self._across(m, token, values, col)
         self._down(m, token, row, col, across)
         return m
@@ -103,7 +113,7 @@ class MaxPool(wiring.Component):
                 "values": self.values_layout,
             }
         )
-        first, second = Signal(pipe, name="down_1"), Signal(pipe, name="down_2")
+        first, second, third = (Signal(pipe, name=f"down_{n}") for n in (1, 2, 3))
         address = col.fm + token.channel  # of the word in a pooled row
         place = row.fm + address
         if self.batch.several:
@@ -118,22 +128,39 @@ class MaxPool(wiring.Component):
             first.fm.eq(address),
             first.values.eq(across),
             second.eq(first),
+            third.eq(second),
         ]
-        previous = Signal(self.values_layout, reset_less=True)
+        word, previous = (
+            Signal(self.values_layout, name=name, reset_less=True) for name in ("word", "previous")
+        )
         m.d.comb += read.addr.eq(first.fm)
-        m.d.sync += previous.eq(read.data)
+        m.d.sync += word.eq(read.data)
         best = Signal(self.values_layout, name="down_best")
         m.d.comb += [
-            best.eq(Mux(second.row.start, second.values, _maximum(m, second.values, previous))),
-            write.addr.eq(second.fm),
-            write.en.eq(second.token.valid),
-            write.data.eq(Mux(second.row.reopen, second.values, best)),
+            best.eq(Mux(third.row.start, third.values, _maximum(m, third.values, previous))),
+            write.addr.eq(third.fm),
+            write.en.eq(third.token.valid),
+            write.data.eq(Mux(third.row.reopen, third.values, best)),
         ]
         m.d.sync += [
-            self.o_token.eq(second.token),
-            self.o_token.valid.eq(second.token.valid & second.row.emit),
+            previous.eq(self._passed(m, word, write, first, second, third) if self.near else word),
+            self.o_token.eq(third.token),
+            self.o_token.valid.eq(third.token.valid & third.row.emit),
             self.o_values.eq(best),
         ]
+
+    def _passed(self, m: Module, word, write, first, second, third):
+        """The word that was read, or what the same word's last value is to be, if that is not in
+        the memory yet.
+        """
+        behind, again = Signal(name="behind"), Signal(name="again")
+        written = Signal(self.values_layout, name="written", reset_less=True)
+        m.d.sync += [
+            written.eq(write.data),
+            behind.eq(second.token.valid & (second.fm == first.fm)),
+            again.eq(third.token.valid & (third.fm == first.fm)),
+        ]
+        return Mux(behind, write.data, Mux(again, written, word))
 
 
 def _maximum(m: Module, a, b):

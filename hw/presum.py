@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from r2b.hw.memory import registered_read
 
-LATENCY = 2
+LATENCY = 3
 """Cycles from a pixel to its values, and to the buffer's ``o``."""
 
 
@@ -87,7 +87,7 @@ class PresumBuffer(wiring.Component):
         )
 
     def elaborate(self, platform) -> Module:
-        """Read one cycle after the pixel, add and write in the next."""
+        """Read two cycles after the pixel, add and write in the next."""
         m = Module()
         p = self.params
         layout = data.StructLayout(
@@ -104,7 +104,7 @@ class PresumBuffer(wiring.Component):
             m.d.sync += after.eq(before)
         memory = Memory(shape=self.o.shape(), depth=p.depth, init=[])
         m.submodules.sums = memory
-        known = registered_read(m, memory, stages[1].addr, "known")
+        known = registered_read(m, memory, stages[LATENCY - 1].addr, "known")
         write, now = memory.write_port(), stages[LATENCY]
         m.d.comb += [write.addr.eq(now.addr), write.en.eq(now.sum)]
         for lane in range(p.lanes):

@@ -104,7 +104,7 @@ class EpilogueParams:
 
     @property
     def latency(self) -> int:
-        """Cycles from a drain request to its value: two in the array, then the rounds."""
+        """Cycles from a drain request to its value: SUMS in the array, then the rounds."""
         return SUMS + sum(part.latency for part in self.rounds)
 
     def start(self, index: int) -> int:
@@ -112,13 +112,15 @@ class EpilogueParams:
         return SUMS + sum(part.latency for part in self.rounds[:index])
 
 
-ROUND = 5
-"""Cycles of a round: knot, product, offset, shift, skip and saturation; a table takes one more."""
-SUMS = 2
-"""Age of a request when its sums are there."""
+ROUND = 6
+"""Cycles of a round: knot, product, offset, shift, skip, saturation; a table takes one more."""
+SUMS = 5
+"""Age of a request when its sums are there: of the array that runs, a cycle after they left it."""
+CONSTANTS, GATE = 3, 2
+"""Cycles from the address of a round's constants, and of a gate's slopes, until they are there."""
 TOTAL, SHIFTED = 2, 4
 """Cycles from a round's operand until its offset is added, and until it is shifted."""
-MEMORY = 2
+MEMORY = 3
 """Cycles from the feature memory's address to its word."""
 
 

@@ -55,6 +55,7 @@ class Sequencer(wiring.Component):
         """One state per phase of a stage."""
         m = Module()
         m.d.comb += self.busy.eq(1)
+        m.d.sync += self.start.eq(0)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [self.busy.eq(0), self.new_frame.eq(1)]
@@ -62,9 +63,9 @@ class Sequencer(wiring.Component):
                 with m.If(self.frame):
                     m.next = "FETCH"
             with m.State("FETCH"):  # the ROM is looked up
+                m.d.sync += self.start.eq(1)
                 m.next = "START"
             with m.State("START"):  # the descriptor is there
-                m.d.comb += self.start.eq(1)
                 m.next = "RUN"
             with m.State("RUN"):
                 with m.If(self.stage_done):

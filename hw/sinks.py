@@ -12,11 +12,13 @@ from amaranth.lib.wiring import In, Out
 from r2b.hw.batch import ALONE, Batch
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.loops import pack_fields
-from r2b.hw.memory import registered_read, rom
+from r2b.hw.memory import rom, sum_read
 from r2b.ir.arith import threshold
 
-LATENCY = 3
+LATENCY = 5
 """Cycles from a value until all memories hold what follows from it."""
+LIMITS = 3
+"""Cycles from a value until its thresholds are there."""
 
 
 @dataclass(frozen=True)
@@ -129,14 +131,21 @@ class Sinks(wiring.Component):
         return threshold(values, theta, flip)
 
     def elaborate(self, platform) -> Module:
-        """Thresholds are looked up while the value is registered."""
+        """Thresholds are looked up while the value waits for them."""
         m = Module()
         p, d = self.params, self.d
-        token, values = Signal.like(self.token), Signal.like(self.values)
-        m.d.sync += [token.eq(self.token), values.eq(self.values)]
+        tokens, words = [self.token], [self.values]
+        for age in range(1, LIMITS + 1):
+            token = Signal.like(self.token, name=f"token_{age}")
+            values = Signal.like(self.values, name=f"values_{age}")
+            m.d.sync += [token.eq(tokens[-1]), values.eq(words[-1])]
+            tokens.append(token)
+            words.append(values)
+        token, values = tokens[-1], words[-1]
         layout = threshold_layout(p.lanes, p.value_width)
         table = rom(m, "thresholds", layout, [layout.from_bits(row) for row in p.thresholds])
-        limits = registered_read(m, table, d.group_base + self.token.channel, "limits")
+        limits = Signal(layout, name="limits", reset_less=True)
+        m.d.sync += limits.eq(sum_read(m, table, d.group_base + self.token.channel, "thresholds"))
         m.d.comb += [
             self.fm_en.eq(token.valid & d.store),
             self.fm_addr.eq(token.fm + d.fm_base),

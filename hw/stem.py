@@ -120,9 +120,12 @@ class FrameInput(wiring.Component):
         row, col = Signal(range(p.rows + 1)), Signal(range(p.cols))
         beat = Signal(range(max(2, p.beats)))
         store, accept = Signal(), Signal()
-        room, done = Signal(), Signal()
+        room, done = Signal(init=1), Signal()
+        end_of_row = accept & (col == p.cols - 1)
+        # one comparison per row that may come, a cycle ahead of what depends on it
+        here, after = self._room(row), self._room(row + 1)
+        m.d.sync += room.eq(Mux(end_of_row, after, here))
         m.d.comb += [
-            room.eq((row < p.rows) & (row < self.freed + p.capacity)),
             # none of the next frame while a used-up one's tail is still being dropped
             self.rows_ready.eq(Mux(done, 0, row) if p.several else row),
             # not while a used-up frame's tail is still being dropped
@@ -153,7 +156,7 @@ class FrameInput(wiring.Component):
                     m.d.sync += drop.eq(0)
                 m.d.sync += done.eq(done | self.release)
                 with m.If((done | self.release) & ~drop):
-                    m.d.sync += [row.eq(0), self.bad.eq(0), done.eq(0)]
+                    m.d.sync += [row.eq(0), room.eq(1), self.bad.eq(0), done.eq(0)]
                     m.next = "FILL"
         m.d.comb += accept.eq(store & last_beat)
         with m.If(store):
@@ -162,8 +165,13 @@ class FrameInput(wiring.Component):
             m.d.sync += col.eq(col + 1)
             with m.If(col == p.cols - 1):
                 m.d.sync += [col.eq(0), row.eq(row + 1)]
-        self._write(m, store, beat, accept & (col == p.cols - 1), row)
+        self._write(m, store, beat, end_of_row, row)
         return m
+
+    def _room(self, row):
+        """Whether the line buffer has room for a row of the frame."""
+        p = self.params
+        return (row < p.rows) & (row < self.freed + p.capacity)
 
     def _write(self, m: Module, store, beat, end_of_row, row) -> None:
         """Bytes of this beat go to the lanes from ``phase`` on, wrapping into the next word."""

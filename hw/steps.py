@@ -59,9 +59,9 @@ def step_layout(
 class StepGenerator(wiring.Component):
     """Produces a stage's steps in order.
 
-    A step is offered ``lookups + 2`` cycles after its predecessor was taken where a new tap begins
-    (one more where a new tile begins), one cycle after it otherwise; look-ups are counted in
-    :class:`r2b.hw.geometry.Step`.
+    A step is offered ``LOOKUP * lookups + ADDRESS`` cycles after its predecessor was taken where a
+    new tap begins (TILE more where a new tile begins), one cycle after it otherwise; look-ups are
+    counted in :class:`r2b.hw.geometry.Step`.
 
     Parameters
     ----------
@@ -95,6 +95,13 @@ class StepGenerator(wiring.Component):
         Only if ``shared``: a segment after the stage's first one is not asked for, since it comes
         behind what the vector unit still reads, and waiting for it would stop the vector unit, too.
     """
+
+    LOOKUP = 3
+    """The table is read, compared with the tile, and decides what follows, a cycle each."""
+    TILE = 2
+    """The walker steps, and the first look-up begins."""
+    ADDRESS = 3
+    """A product, a sum, and the step is there."""
 
     def __init__(
         self, descriptor, taps: Table, lanes: int, address_width: int, depth: int,
@@ -135,6 +142,8 @@ class StepGenerator(wiring.Component):
         tap_weight = Signal(self.address_width)
         row_weight = Signal(self.address_width)
         self.look_row = look_row = Signal()  # the state looks a row up, not a column
+        compared, looked = Signal(), Signal()  # the table's entry is compared; and decides
+        m.d.sync += [compared.eq(0), looked.eq(0)]
         look = self._lookup(m, Mux(look_row, y, x), look_row)
         rows = Signal(look.shape())
         cols = Signal(look.shape())
@@ -143,6 +152,8 @@ class StepGenerator(wiring.Component):
         m.d.comb += self.o.last.eq(last_tap & self.o.last_kc)
         first = Signal()
         m.d.comb += self.o.first.eq(first)
+        self.col_product = Signal.like(self.o.src, name="col_product")
+        m.d.sync += self.col_product.eq(cols.clip * d.col_src)
         w = walker.o
         opens = (w.row == 0) & (w.col == 0) & (~d.pixel_outer | (w.ko == 0))
         opens = opens & (w.frame == 0) if self.batch.several else opens
@@ -167,6 +178,7 @@ class StepGenerator(wiring.Component):
             self.need.eq(Mux(w.need < d.in_rows, w.need, d.in_rows)),
         ]
         self._row_start(m, rows)
+        turn = [compared.eq(~compared & ~looked), looked.eq(compared)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += walker.start.eq(self.start)
@@ -180,31 +192,44 @@ class StepGenerator(wiring.Component):
                 m.d.sync += [y.eq(d.tap_y + last_taps[0]), x.eq(d.tap_x + last_taps[1])]
                 m.d.sync += [first.eq(1), checks.eq(1), look_row.eq(1)]
                 m.next = "LAST_ROW"
+            with m.State("NEXT"):
+                m.d.comb += walker.step.eq(1)
+                m.next = "TILE"
+                if self.batch.several:
+                    with m.If(d.frame & walker.o.frame_end):
+                        m.next = "FRAME"
+                with m.If(walker.o.last):
+                    m.next = "IDLE"
             with m.State("LAST_ROW"):
-                m.d.sync += [checks.eq(0), last_y.eq(y), y.eq(Mux(look.valid, d.tap_y, y - 1))]
-                with m.If(look.valid):
-                    m.d.sync += look_row.eq(0)
-                    m.next = "LAST_COL"
+                m.d.sync += [*turn, checks.eq(0)]
+                with m.If(looked):
+                    m.d.sync += [last_y.eq(y), y.eq(Mux(look.valid, d.tap_y, y - 1))]
+                    with m.If(look.valid):
+                        m.d.sync += look_row.eq(0)
+                        m.next = "LAST_COL"
             with m.State("LAST_COL"):
-                m.d.sync += [last_x.eq(x), x.eq(Mux(look.valid, d.tap_x, x - 1))]
-                m.d.sync += row_weight.eq(walker.o.weight)
-                with m.If(look.valid):
-                    m.d.sync += look_row.eq(1)
-                    m.next = "ROW"
+                m.d.sync += [*turn, row_weight.eq(walker.o.weight)]
+                with m.If(looked):
+                    m.d.sync += [last_x.eq(x), x.eq(Mux(look.valid, d.tap_x, x - 1))]
+                    with m.If(look.valid):
+                        m.d.sync += look_row.eq(1)
+                        m.next = "ROW"
             with m.State("ROW"):
-                m.d.sync += rows.eq(look)
-                with m.If(look.valid):
+                m.d.sync += [*turn, rows.eq(look)]
+                with m.If(looked & look.valid):
                     m.d.sync += look_row.eq(0)
                     m.d.sync += [x.eq(d.tap_x), tap_weight.eq(row_weight)]
                     m.next = "COL"
-                with m.Else():
+                with m.Elif(looked):
                     m.d.sync += [y.eq(y + 1), row_weight.eq(row_weight + d.row_words)]
             with m.State("COL"):
-                m.d.sync += cols.eq(look)
-                with m.If(look.valid):
-                    m.next = "ADDRESS"
-                with m.Else():
+                m.d.sync += [*turn, cols.eq(look)]
+                with m.If(looked & look.valid):
+                    m.next = "PRODUCT"
+                with m.Elif(looked):
                     m.d.sync += [x.eq(x + 1), tap_weight.eq(tap_weight + d.tap_words)]
+            with m.State("PRODUCT"):  # of _address
+                m.next = "ADDRESS"
             with m.State("ADDRESS"):
                 self._address(m, rows, cols, tap_weight)
                 m.d.sync += [
@@ -231,20 +256,25 @@ class StepGenerator(wiring.Component):
         return ~(self.o.opens & begun & self.reading)
 
     def _lookup(self, m: Module, index, look_row) -> data.View:
-        """The tap entry ``index`` clipped to the tile: offset, first and last output, clip.
+        """The tap entry ``index``, two cycles later, clipped to the tile: offset, first and last
+        output, clip.
 
         A column's clip is in groups where there are several pixels to one; so is ``groups``, their
         number.
         """
         w = self.walker.o
-        table = rom(m, "taps", self.taps.layout, self.taps.content)
+        table = rom(m, "taps", self.taps.layout, self.taps.content, logic=True)
         port = table.read_port(domain="comb")
+        tap = Signal(self.taps.layout, name="tap", reset_less=True)
         m.d.comb += port.addr.eq(index)
-        tap = port.data
+        m.d.sync += tap.eq(port.data)
         self.clip_width = len(tap.first)  # a clip is at most the tap's first valid output
-        start = Mux(look_row, w.row, w.col)
-        stop = Mux(look_row, w.end_row, w.end_col)
         width = max(len(w.row), len(w.col), len(tap.last))
+        start, stop = (Signal(width, name=name) for name in ("start", "stop"))
+        m.d.sync += [  # with the entry
+            start.eq(Mux(look_row, w.row, w.col)),
+            stop.eq(Mux(look_row, w.end_row, w.end_col)),
+        ]
         fields = {"offset": tap.shape()["offset"].shape, "clip": self.clip_width,
                   "first": width, "last": width, "valid": 1}  # fmt: skip
         self.filled = "position" in tap.shape().members
@@ -267,7 +297,9 @@ class StepGenerator(wiring.Component):
         if self.px > 1:
             with m.If(~look_row):
                 self._groups(m, look, look.first - start, look.last - start)
-        return look
+        found = Signal.like(look, name="found")
+        m.d.sync += found.eq(look)
+        return found
 
     def _groups(self, m: Module, look, begin, end) -> None:
         """Valid columns ``begin`` to ``end`` of the tile, which begins with a group, as groups."""
@@ -293,22 +325,24 @@ class StepGenerator(wiring.Component):
         """
         w, d = self.walker.o, self.d
         self.row_src, self.row_index = Signal.like(self.o.src), Signal.like(self.o.index)
+        product = Signal.like(self.o.src, name="row_product")
         self.tile_cols = self._tile_groups(m)
         m.d.sync += [
-            self.row_src.eq(w.src + rows.offset + rows.clip * d.row_src),
+            product.eq(rows.clip * d.row_src),
+            self.row_src.eq(w.src + rows.offset + product),
             self.row_index.eq(rows.clip * self.tile_cols),
         ]
 
     def _address(self, m: Module, rows, cols, tap_weight) -> None:
         """Input address of the first pixel, from the row's."""
-        w, d, o = self.walker.o, self.d, self.o
+        w, o = self.walker.o, self.o
         count = cols.last - cols.first + 1
         if self.px > 1:
             count = cols.groups
             m.d.sync += [o.skipped.eq(cols.skipped), o.kept.eq(cols.kept)]
         m.d.sync += [
             o.weight.eq(tap_weight),
-            o.src.eq(self.row_src + cols.offset + cols.clip * d.col_src),
+            o.src.eq(self.row_src + cols.offset + self.col_product),
             o.phase.eq(w.phase),
             o.byte.eq(w.byte),
             o.rows.eq(rows.last - rows.first + 1),
@@ -335,13 +369,7 @@ class StepGenerator(wiring.Component):
                 o.byte.eq(o.byte + self.lanes),
             ]
         with m.Elif(o.last):
-            m.d.comb += self.walker.step.eq(1)
-            m.next = "TILE"
-            if self.batch.several:
-                with m.If(d.frame & self.walker.o.frame_end):
-                    m.next = "FRAME"
-            with m.If(self.walker.o.last):
-                m.next = "IDLE"
+            m.next = "NEXT"
         with m.Elif(last_in_row):
             m.d.sync += [y.eq(y + 1), row_weight.eq(row_weight + d.row_words)]
             m.d.sync += self.look_row.eq(1)

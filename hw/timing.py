@@ -7,14 +7,15 @@ For step i of a stage, in cycles from the stage's first (``pixels(i)``: cycles i
 issues, one per pixel, or per group of ``p_px`` columns with a valid one; ``pixels(t)``: pixels of
 a tile)::
 
-    offered(i) = taken(i-1) + look-ups + 2 (+1 at a new tile), or taken(i-1) + 1 within a tap
+    offered(i) = taken(i-1) + LOOKUP * look-ups + ADDRESS (+TILE at a new tile),
+                 or taken(i-1) + 1 within a tap
     taken(i)   = max(offered(i), handed(i-1) + turnaround + 1)
     handed(i)  = max(taken(i) + load_words + WORD_LATENCY,     its weights are there
                      handed(i-1) + pixels(i-1),                the one before has been issued
                      freed(t-2))                               its bank is free, at tile t's first
     full(t)    = handed(last) + pixels(last) + settle
-    drain(t)   = max(full(t), drained(t-1) + 1, gate)
-    drained(t) = drain(t) + pixels(t) * groups(t);  freed(t) = drained(t) + 1
+    drain(t)   = max(full(t), drained(t-1) + 1 + SETUP, gate)
+    drained(t) = drain(t) + pixels(t) * groups(t);  freed(t) = drained(t) + 2
     stage      = drained(last) + flush + 2
 
 A stage's tiles are those of all frames of a batch, frame by frame, and a tile's pixels those of all
@@ -27,12 +28,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from r2b.hw.drain import Drain
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry, Tile
 from r2b.hw.issue import Issuer
 from r2b.hw.loops import Run
 from r2b.hw.memo import remember
 from r2b.hw.params import CoreParams, core_params
+from r2b.hw.steps import StepGenerator
 from r2b.hw.vector import MEAN_FLUSH, VectorParams
 from r2b.hw.vector_tables import JobSize
 from r2b.hw.weights import VECTOR_SEGMENT
@@ -161,9 +164,11 @@ class _Run:
         self.conv, self.read = conv, read
         self.load_words, self.settle = engine.array.load_words, engine.settle
         self.loading, self.turn = self.load_words + Issuer.WORD_LATENCY, engine.turnaround + 1
-        self.taken = START
+        self.taken = START + 1 - StepGenerator.TILE  # no step was taken before
         self.handed, self.pixels = -engine.turnaround, 0  # the issuer is idle from the start
-        self.waiting = max(START + 1, gate)  # the drain looks for a full bank from here on
+        self.waiting = max(
+            START + 1 + Drain.SETUP, gate
+        )  # the drain looks for a full bank from here on
         self.freed = (0, 0)
         self.issued = self.words = self.last = 0
         self.first_full: int | None = None
@@ -182,13 +187,15 @@ class _Run:
             for ko in range(conv.tiles_out):
                 number = index * conv.tiles_out + ko
                 if conv.from_frame:
-                    self.events.append(Event(self.taken + 2, NEED_ROWS, _rows_needed(conv, tile)))
+                    begin = self.taken + StepGenerator.TILE + 1
+                    self.events.append(Event(begin, NEED_ROWS, _rows_needed(conv, tile)))
                 opens, closes = number == 0 or conv.buffered, number == last or conv.buffered
                 end = self._tile(ko, tile, conv.runs(tile, ko), opens, closes)
                 if conv.from_frame:
                     self.events += _rows_returned(conv, ko, tile, end)
                     if tile is tiles[-1] and ko == conv.tiles_out - 1:
-                        self.taken = end  # the next frame's tiles begin behind its last pixel
+                        # the next frame's tiles begin behind its last pixel
+                        self.taken = end + 1 - StepGenerator.TILE
 
     def _channel_outer(self, tiles: list[tuple[Tile, tuple[Run, ...]]]) -> None:
         ko, states = 0, [self._state()]
@@ -209,10 +216,11 @@ class _Run:
         depth, turn, loading = self.conv.depth, self.turn, self.loading
         frames = self.conv.tile_frames
         taken, handed, pixels, earliest = self.taken, self.handed, self.pixels, self.freed[0]
-        new_tile = 1
+        new_tile = StepGenerator.TILE
         for run in runs:
             opening = self.read if opens and new_tile and self.words else 0
-            taken = max(taken + run.lookups + 2 + new_tile, handed + turn, opening)
+            lookups = StepGenerator.LOOKUP * run.lookups + StepGenerator.ADDRESS
+            taken = max(taken + lookups + new_tile, handed + turn, opening)
             handed = max(taken + loading, handed + pixels, earliest)
             if opens and new_tile:
                 self.events.append(Event(taken + 1, NEED_SEGMENT))
@@ -231,8 +239,8 @@ class _Run:
             self.first_full = full
         drain = frames * tile.pixels * self.conv.tile_groups(ko)
         self.last = max(full, self.waiting) + drain
-        self.waiting = self.last + 1
-        self.freed = (self.freed[1], self.last + 1)
+        self.waiting = self.last + 1 + Drain.SETUP
+        self.freed = (self.freed[1], self.last + 2)
         self.words += drain
         return handed + pixels
 

@@ -94,7 +94,8 @@ class Top(Elaboratable):
         awake = Signal()  # low in a reset, a soft one too, and in the cycle after
         m.d.sync += awake.eq(~file.soft_reset)
         open_ = Signal()
-        m.d.comb += open_.eq(awake & self.aresetn & ~file.soft_reset)
+        # not of aresetn: what a stream gives in its first cycle is reset with all else at its end
+        m.d.comb += open_.eq(awake & ~file.soft_reset)
         self._input(m, "s_axis", processor.frames, open_)
         if self.streamed:
             self._input(m, "s_axis_weights", processor.weights, open_)
@@ -108,7 +109,7 @@ class Top(Elaboratable):
             stream.payload.data.eq(getattr(self, f"{prefix}_tdata")),
             stream.payload.last.eq(getattr(self, f"{prefix}_tlast")),
             stream.valid.eq(getattr(self, f"{prefix}_tvalid") & open_),
-            getattr(self, f"{prefix}_tready").eq(stream.ready & open_),
+            getattr(self, f"{prefix}_tready").eq(stream.ready & open_ & self.aresetn),
         ]
 
     def _output(self, m: Module, processor: Core, output: OutputBuffer) -> None:

@@ -111,7 +111,7 @@ class VectorUnit(wiring.Component):
     sum_addr : Out, sum_data : In
         Channel sums, combinational.
     gate_addr : In, gate_data : Out
-        Slopes of a word of channels, one cycle later.
+        Slopes of a word of channels, two cycles later.
     logit, logit_valid, logit_last : Out
     w_data, w_valid, w_last : In, w_ready : Out
         Words of the weight stream, a bit per target from ``weights.VECTOR`` on (only if streamed):
@@ -169,6 +169,7 @@ class VectorUnit(wiring.Component):
         job = registered_read(m, jobs, job_index, "job")
         m.d.comb += self.head.eq(job.head)
         self.loaded, self.idle = Signal(name="loaded"), Signal(name="idle")
+        self.dense = Signal(name="layer_runs")  # the sequencer's state, as a register
         self.begin = self.start
         if p.frames > 1:
             self.again, self.begin = Signal(name="again"), Signal(name="begin")
@@ -200,8 +201,10 @@ class VectorUnit(wiring.Component):
                                "weight": weight.shape()}),
             name="issue",
         )  # fmt: skip
-        words = Mux(layer, job.words_second, job.words_first)
-        outputs = Mux(layer, job.last_second, job.last_first)
+        words, outputs = (  # there long before the layer begins
+            registered(m, Mux(layer, job[f"{n}_second"], job[f"{n}_first"]), f"layer_{n}")
+            for n in ("words", "last")
+        )
         m.d.comb += [
             issue.layer.eq(layer), issue.word.eq(word), issue.lane.eq(lane),
             issue.weight.eq(weight), issue.first.eq(word == 0), issue.last.eq(word == words),
@@ -215,7 +218,7 @@ class VectorUnit(wiring.Component):
             with m.State("IDLE"):
                 m.d.sync += anew
                 if p.bus:
-                    m.d.comb += [self.idle.eq(1), self.unfed.eq(self.start & ~self.loaded)]
+                    m.d.comb += self.idle.eq(1)
                     m.d.sync += weight.eq(0)
                 with m.If(self.start & self.enable):
                     m.d.sync += self.ready.eq(0)
@@ -236,6 +239,7 @@ class VectorUnit(wiring.Component):
                 with m.If(self.enable):
                     m.d.sync += wait.eq(wait - 1)
                     with m.If(wait == 1):
+                        m.d.sync += self.dense.eq(1)
                         m.next = "DENSE"
             with m.State("DENSE"):
                 m.d.comb += issue.dense.eq(self.enable)
@@ -247,6 +251,7 @@ class VectorUnit(wiring.Component):
                         m.d.sync += [word.eq(0), count.eq(count + 1)]
                         with m.If(issue.final):
                             m.d.sync += [count.eq(0), layer.eq(1), wait.eq(p.dense_flush)]
+                            m.d.sync += self.dense.eq(0)
                             m.next = "FLUSH"
                             with m.If(layer | job.head):
                                 m.next = "LAST"
@@ -284,10 +289,7 @@ class VectorUnit(wiring.Component):
 
     def _use_words(self, m: Module, weight, end) -> None:
         """A weight is read: it must be there, and the last one of a segment gives it back."""
-        m.d.comb += [
-            self.unfed.eq(~self.words.available),
-            self.words.close.eq(self.enable & (end | (weight == VECTOR_SEGMENT - 1))),
-        ]
+        m.d.comb += self.words.close.eq(self.enable & (end | (weight == VECTOR_SEGMENT - 1)))
         if self.params.frames > 1:
             end = end & (self.frame == self.params.frames - 1)
         with m.If(self.enable & end):
@@ -297,6 +299,8 @@ class VectorUnit(wiring.Component):
         """Weights go into the buffer; tables are taken once per job, the means last."""
         words, means = self.words, STREAMED.index(MEANS)
         m.d.comb += [
+            # of registers: everything stands still by it
+            self.unfed.eq((self.start & ~self.loaded) | (self.dense & ~words.available)),
             words.w_data.eq(self.w_data),
             words.w_valid.eq(self.w_valid[0]),
             words.w_last.eq(self.w_last),
@@ -498,4 +502,6 @@ class VectorUnit(wiring.Component):
                 m.d.sync += [lane.eq(0), group.eq(group + 1)]
         with m.If(self.begin):
             m.d.sync += [lane.eq(0), group.eq(0)]
-        m.d.comb += self.gate_data.eq(registered_read(m, memory, wanted, "gate_q"))
+        m.d.comb += self.gate_data.eq(
+            registered(m, registered_read(m, memory, wanted, "gate_q"), "gate_word")
+        )

@@ -24,6 +24,10 @@ from r2b.hw.vector_tables import JobSize, VectorTables, vector_tables
 
 LATENCY = 1
 """Cycles from an address to its word."""
+SEEN = 1
+"""Cycles after a segment's last word, besides the one that writes it, until it is available."""
+LEAD = 1
+"""Cycles in which the stream stands still before the first word of each of :func:`segments_of`."""
 
 
 REAL, BINARY, VECTOR, DENSE, SLOPES, MEANS = TARGETS = range(6)
@@ -213,12 +217,13 @@ class WeightBuffer(wiring.Component):
         m.submodules.words = memory = Memory(shape=unsigned(self.width), depth=depth, init=[])
         write = memory.write_port()
         full, reading, writing = Signal(2), Signal(), Signal()
+        following = Signal()
         count = Signal(bits)
         m.d.comb += [
             self.data.eq(
                 registered_read(m, memory, self._place(self.addr[:bits], reading), "word")
             ),
-            self.available.eq(Array(full)[reading]),
+            following.eq(reading ^ self.close),
             self.w_ready.eq(~Array(full)[writing]),
             write.addr.eq(self._place(count, writing)),
             write.data.eq(self.w_data),
@@ -233,6 +238,8 @@ class WeightBuffer(wiring.Component):
         with m.If(self.close):
             m.d.sync += reading.eq(~reading)
             m.d.comb += drain.eq(Mux(reading, 0b10, 0b01))
+        # a register, since everything stands still by it: SEEN cycles behind the last word
+        m.d.sync += self.available.eq(Array(full & ~drain)[following])
         m.d.sync += full.eq((full | fill) & ~drain)
         return m
 
@@ -277,7 +284,8 @@ class WeightFeeder(wiring.Component):
         stage = Signal(range(max(2, rows)))
         table = rom(m, "segments", self.table.layout, self.table.content)
         port = table.read_port(domain="comb")
-        row = port.data
+        row, current = Signal(self.table.layout, name="row"), Signal()
+        m.d.sync += [row.eq(port.data), current.eq(1)]  # LEAD cycles at each part's beginning
         word, segment = Signal.like(row.last_word), Signal.like(row.last_segment)
         if self.targets == 2:
             target, valid = row.binary, Mux(row.binary, 0b10, 0b01)
@@ -287,8 +295,8 @@ class WeightFeeder(wiring.Component):
         m.d.comb += [
             port.addr.eq(stage),
             self.word.eq(self.i.payload.data),
-            self.valid.eq(Mux(self.i.valid, valid, 0)),
-            self.i.ready.eq(Array(self.ready)[target]),
+            self.valid.eq(Mux(self.i.valid & current, valid, 0)),
+            self.i.ready.eq(Array(self.ready)[target] & current),
             self.last.eq(word == row.last_word),
             taken.eq(self.i.valid & self.i.ready),
             end.eq(self.last & (segment == row.last_segment) & (stage == rows - 1)),
@@ -299,5 +307,5 @@ class WeightFeeder(wiring.Component):
             with m.If(self.last):
                 m.d.sync += [word.eq(0), segment.eq(segment + 1)]
                 with m.If(segment == row.last_segment):
-                    m.d.sync += [segment.eq(0), stage.eq(Mux(end, 0, stage + 1))]
+                    m.d.sync += [segment.eq(0), stage.eq(Mux(end, 0, stage + 1)), current.eq(0)]
         return m

@@ -18,6 +18,7 @@ from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.loops import PIXEL_BITS
 from r2b.hw.memo import remember
+from r2b.hw.memory import bank_depths
 from r2b.hw.output import LOGIT_BITS
 from r2b.hw.packing import field_of
 from r2b.hw.params import CoreParams, weight_words, word_key
@@ -98,7 +99,7 @@ def pixels_of(params: CoreParams) -> int:
 
 def _engine(params: CoreParams, engine: EngineParams, name: str) -> list[Memory]:
     banks = array_memories(engine.array, name)
-    taps = _table(f"{name} loops", "taps", engine.taps, registered=False)
+    taps = _table(f"{name} loops", "taps", engine.taps, logic=True)
     if engine.words is not None:
         words = word_memory(params.geometry, engine.array.binary)
     else:
@@ -139,7 +140,8 @@ def _maps(params: CoreParams) -> list[Memory]:
     p, convs = params.sinks, params.geometry.convs
     reads = 1 + any(conv.chain.skip and not conv.binary for conv in convs)
     reads += any(conv.chain.multiply for conv in convs)
-    found = [Memory("maps", "features", p.lanes * p.value_width, params.fm_words, reads)]
+    width = p.lanes * p.value_width
+    found = [Memory("maps", "features", width, n, reads) for n in bank_depths(params.fm_words)]
     if True in params.engines or any(conv.part.signs for conv in convs):
         width = p.lanes * p.sign_banks
         signs = Memory("maps", "signs", width, params.sm_words, part=p.lanes)

@@ -41,7 +41,9 @@ def drive_generator(core, seed):
     """Take each step after a random wait; it is offered when the docstring says."""
     rng = np.random.default_rng(seed)
     for conv, row in zip(core.geometry.convs, core.stages.rows, strict=True):
-        yield {"d": row, "start": 1, "ready": 0, "missing": 0}
+        yield {"d": row, "start": 0, "ready": 0}  # the stage before ends
+        yield {"start": 1, "missing": 0}
+        walks = 1  # the stage's first tile needs no step of the walker
         for (ko, tile), last_tile in with_last(conv.tiles()):
             steps = conv.steps(tile)
             plain = list(cases.tile_steps(conv, tile))
@@ -49,7 +51,8 @@ def drive_generator(core, seed):
             for step, (_, at) in zip(steps, plain, strict=True):
                 expected_wait = 1
                 if step.new_tap:
-                    expected_wait = step.lookups + 2 + step.first_of_tile
+                    expected_wait = StepGenerator.LOOKUP * step.lookups + StepGenerator.ADDRESS
+                    expected_wait += walks if step.first_of_tile else 0
                 for waited in range(1, expected_wait + 1):
                     outputs = yield {"start": 0, "ready": 0}
                     assert outputs["valid"] == (waited == expected_wait)
@@ -58,6 +61,7 @@ def drive_generator(core, seed):
                     assert outputs["valid"]
                 outputs = yield {"ready": 1}
                 check_step(conv, row, (ko, tile, last_tile), step, at, outputs["o"])
+            walks = StepGenerator.TILE
 
 
 def with_last(items):

@@ -43,7 +43,7 @@ class Traffic:
     def drive(self, seed: int, limit: int):
         """Send everything, then wait until nothing has been going on for a while."""
         rng = np.random.default_rng(seed)
-        wait, idle, ended = None, 0, False
+        wait, idle, ended = None, 0, [False, False]
         for _ in range(limit):
             inputs = {"run": 1, "valid": 0, "space": int(rng.random() >= self.busy_output)}
             if self.pixels:
@@ -52,9 +52,9 @@ class Traffic:
                 if wait == 0:
                     inputs |= {"valid": 1, "i": {"data": value, "last": last}}
             outputs = yield inputs
-            if ended:
+            if ended[0]:
                 self.frames.append(outputs["counters"])
-            ended = bool(outputs["done"])
+            ended = [ended[1], bool(outputs["done"])]
             self.dropped += outputs["dropped"]
             if outputs["logit_valid"]:
                 self.logits.append(outputs["logit"])

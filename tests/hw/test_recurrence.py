@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from r2b.backends.fpga.planner import make_plan
 from r2b.hw import timing
+from r2b.hw.drain import Drain
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.issue import Issuer
 from r2b.hw.loops import pack, pack_fields, pack_rows
 from r2b.hw.params import core_params
+from r2b.hw.steps import StepGenerator
 from r2b.hw.timing import CLOSE_SEGMENT, NEED_ROWS, NEED_SEGMENT, START
 from tests.hw.families import FAMILIES
 from tests.hw.programs import random_program
@@ -51,7 +53,8 @@ def tiles_of_batch(conv):
 def step_by_step(conv, engine, gate, read):
     """The recurrence of the module's docstring, one step after the other."""
     loading, turnaround = engine.array.load_words + Issuer.WORD_LATENCY, engine.turnaround
-    taken, handed, pixels, waiting = START, -turnaround, 0, START + 1
+    taken, handed, pixels = START + 1 - StepGenerator.TILE, -turnaround, 0
+    waiting = START + 1 + Drain.SETUP
     freed: deque[int] = deque([0, 0], maxlen=2)
     issued = words = 0
     events = []
@@ -59,12 +62,14 @@ def step_by_step(conv, engine, gate, read):
     per_segment = len(tiles) // conv.segments
     for index, (ko, tile) in enumerate(tiles):
         if conv.from_frame:
-            events.append((taken + 2, NEED_ROWS))
+            events.append((taken + 1 + StepGenerator.TILE, NEED_ROWS))
         for step in conv.steps(tile, ko):
             opens = index % per_segment == 0 and step.first_of_tile
             offered = taken + 1
             if step.new_tap:
-                offered += step.lookups + 1 + step.first_of_tile
+                offered = taken + StepGenerator.LOOKUP * step.lookups + StepGenerator.ADDRESS
+            if step.first_of_tile:
+                offered += StepGenerator.TILE
             taken = max(offered, handed + turnaround + 1, read if opens and index else 0)
             earliest = freed[0] if step.first_of_tile else 0
             handed = max(taken + loading, handed + pixels, earliest)
@@ -77,11 +82,11 @@ def step_by_step(conv, engine, gate, read):
         full = handed + pixels + engine.settle
         drain = conv.tile_frames * tile.pixels * conv.tile_groups(ko)
         last = max(full, waiting, gate) + drain
-        waiting = last + 1
-        freed.append(last + 1)
+        waiting = last + 1 + Drain.SETUP
+        freed.append(last + 2)
         words += drain
         if conv.from_frame and (index + 1) % conv.num_tiles == 0:
-            taken = handed + pixels
+            taken = handed + pixels + 1 - StepGenerator.TILE
     return last + engine.flush + 2, issued, words, sorted(events)
 
 

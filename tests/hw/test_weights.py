@@ -16,7 +16,7 @@ def drive_buffer(words, seed, fill_rate, read_rate):
     rng = np.random.default_rng(seed)
     sizes = [int(n) for n in rng.integers(1, words + 1, 12)]
     segments = [rng.integers(0, 1 << 16, size).tolist() for size in sizes]
-    filled = taken = closed = 0
+    filled = seen = taken = closed = 0
     order, expected = None, None
     for _ in range(5_000):
         offer = filled < len(segments) and rng.random() < fill_rate
@@ -24,7 +24,7 @@ def drive_buffer(words, seed, fill_rate, read_rate):
         if offer:
             segment = segments[filled]
             inputs |= {"w_data": segment[taken], "w_last": taken == len(segment) - 1}
-        ready_to_read = filled > closed
+        ready_to_read = seen > closed
         address = None
         if ready_to_read:
             if order is None:
@@ -35,11 +35,12 @@ def drive_buffer(words, seed, fill_rate, read_rate):
             elif not order:
                 inputs["close"] = 1
         outputs = yield inputs
-        assert outputs["available"] == (filled > closed)
+        assert outputs["available"] == (seen > closed)
         assert outputs["w_ready"] == (filled < closed + 2)
         if expected is not None:
             assert outputs["data"] == expected
         expected = segments[closed][address] if address is not None else None
+        seen = filled  # SEEN cycles later
         if inputs["close"]:
             closed, order = closed + 1, None
         if offer and outputs["w_ready"]:

@@ -18,7 +18,7 @@ from r2b.hw.packing import stored
 from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
 from r2b.hw.popcount import BipolarDot, IntegerDot
-from r2b.hw.rounds import signed_width
+from r2b.hw.rounds import GATE, MEMORY, SUMS, signed_width
 from r2b.hw.sinks import Sinks
 from r2b.ir.arith import bounds
 from r2b.ir.program import MULTIPLIER_BITS, Affine, Skip
@@ -379,19 +379,20 @@ def drive_epilogue(dut: Epilogue, core: CoreParams, seed: int):
             if rng.random() < 0.3:  # the knot itself, one below, one above
                 sums[cycle] = [model.knot(request, i) + int(rng.integers(-1, 2))
                                for i in range(lanes)]  # fmt: skip
-        gate_at, skip_at = 0, [0, 0]
+        gate_at, skip_at = [0] * GATE, [0] * MEMORY
         for cycle in range(max(requests) + p.latency + 1):
             request = requests.get(cycle)
             inputs = {"d": row, "request": asdict(request) | {"valid": 1} if request else {}}
-            if cycle - 2 in requests:
-                inputs["acc"] = sums[cycle - 2]
-            group = range(gate_at * lanes, (gate_at + 1) * lanes)
+            if cycle - SUMS in requests:
+                inputs["acc"] = sums[cycle - SUMS]
+            group = range(gate_at[0] * lanes, (gate_at[0] + 1) * lanes)
             inputs["gate_data"] = [
                 {"gn": gates[0, c], "gp": gates[1, c]} for c in group if c < gates.shape[1]
             ]
             inputs["skip_data"] = skips[skip_at[0] % len(skips)].tolist()
             outputs = yield inputs
-            gate_at, skip_at = outputs["gate_addr"], [skip_at[1], outputs["skip_addr"]]
+            gate_at = [*gate_at[1:], outputs["gate_addr"]]
+            skip_at = [*skip_at[1:], outputs["skip_addr"]]
             done = requests.get(cycle - p.latency)
             assert outputs["token"]["valid"] == (done is not None)
             if done is not None:

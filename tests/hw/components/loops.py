@@ -8,6 +8,7 @@ import numpy as np
 
 from r2b.hw.geometry import ConvGeometry
 from r2b.hw.params import CoreParams
+from r2b.hw.rounds import GATE
 from r2b.hw.timing import START, conv_cycles
 from r2b.hw.vector import MEAN_FLUSH, VectorParams
 from r2b.ir import kernels
@@ -206,12 +207,13 @@ def drive_engine(dut: Frozen, core: CoreParams, binary: bool, seed: int, frozen:
     rng = np.random.default_rng(seed)
     enables = freezes(rng, frozen)
     params = dut.inner.params
+    drained = params.array.DRAIN_LATENCY
     feeder = WeightSource(core, binary, rng, frozen)
     for conv, row in zip(core.geometry.convs, core.stages.rows, strict=True):
         if conv.binary is not binary:
             continue
         source = Source(conv, params.array.a_width, rng)
-        delay, due = [0] * params.source_latency, [None, None]
+        delay, due = [0] * params.source_latency, [None] * drained
         rows_ready = 0 if conv.from_frame and frozen else conv.rows_in
         seen, counted = 0, 0
         for _ in range(LIMIT):
@@ -226,7 +228,7 @@ def drive_engine(dut: Frozen, core: CoreParams, binary: bool, seed: int, frozen:
                 _check_sums(conv, source, due[0], outputs["acc"])
                 seen += 1
             assert not request["valid"] or outputs["go"]
-            due = [due[1], request if request["valid"] else None]
+            due = [*due[1:], request if request["valid"] else None]
             counted += outputs["go"]
             if outputs["go"] and outputs["done"]:
                 break
@@ -333,6 +335,8 @@ class VectorPlay:
         lanes, found = self.params.lanes, []
         for group in range(-(-outputs // lanes)):
             yield from self.cycle(gate_addr=group)
+            for _ in range(GATE - 1):
+                yield from self.cycle()
             answer = yield from self.cycle()
             found += [(pair["gn"], pair["gp"]) for pair in answer["gate_data"]]
         return found[:outputs]

@@ -121,7 +121,8 @@ def max_pool(core: CoreParams) -> MaxPool:
     """The pooling unit of a network."""
     token = drivers.layouts(core, core.geometry.convs[0])[1]
     return MaxPool(core.pools, core.stages.layout, token, core.geometry.plan.lanes,
-                   core.epilogue.value_width, core.pool_channels, core.pool_depth)  # fmt: skip
+                   core.epilogue.value_width, core.pool_channels, core.pool_depth,
+                   near=core.pool_near)  # fmt: skip
 
 
 def array(params: ArrayParams, latency: bool, seed: int, frozen: bool) -> Bench:
