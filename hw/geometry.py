@@ -24,6 +24,7 @@ import numpy as np
 
 from r2b.hw.buildable import unbuildable
 from r2b.hw.chain import Chain, chain_of
+from r2b.hw.halves import BACK, FRONT, unsplittable
 from r2b.hw.loops import (
     Run,
     Step,
@@ -423,24 +424,54 @@ class ProgramGeometry:
                 f"the Plan is for {plan.act_bits}-bit tensors, the Program has {program.act_bits}"
             )
         check_stages(program)
-        self.program, self.plan = program, plan
+        if plan.front_out and (problems := list(unsplittable(program))):
+            raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(problems))
+        self.program, self.plan, self.side, self.whole = program, plan, "", self
         self.convs, self.numbers = [], []
         for number, stage in enumerate(program.stages):
+            own = plan.front if plan.front_out and number == 0 else plan
             for run in runs_of(stage):
                 for part in passes_of(program, run):
-                    self.convs.append(ConvGeometry(run, part, plan))
+                    self.convs.append(ConvGeometry(run, part, own))
                     self.numbers.append(number)
         found = [text for conv in self.convs for text in unbuildable(conv, program, plan)]
-        pairs = ((conv.stage.name, conv.conv) for conv in self.convs)
-        reals = ((name, conv) for name, conv in pairs if isinstance(conv, RealConv))
-        found += unpackable(reals, plan, self.sum_bits)
+        for half in self.halves:
+            pairs = ((conv.stage.name, conv.conv) for conv in half.convs)
+            reals = [(name, conv) for name, conv in pairs if isinstance(conv, RealConv)]
+            found += unpackable(reals, plan, half.value_bits, half.sum_bits) if reals else ()
         if found:
             raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
+
+    @property
+    def halves(self) -> list[ProgramGeometry]:
+        """Front and back, each with its own stages; the geometry itself where there is no front."""
+        return [self.front, self.back] if self.plan.front_out and not self.side else [self]
+
+    @property
+    def front(self) -> ProgramGeometry:
+        """The first stage alone, for the front's Plan."""
+        return remember(self, FRONT, None, lambda: self._half(FRONT))
+
+    @property
+    def back(self) -> ProgramGeometry:
+        """All other stages; the geometry itself where there is no front."""
+        if not self.plan.front_out or self.side:
+            return self
+        return remember(self, BACK, None, lambda: self._half(BACK))
+
+    def _half(self, side: str) -> ProgramGeometry:
+        other = copy(self)
+        mine = [number for number in self.numbers if (number == 0) == (side == FRONT)]
+        other.side, other.numbers = side, mine
+        first = self.numbers.index(mine[0])
+        other.convs = self.convs[first : first + len(mine)]
+        other.plan = self.plan.front if side == FRONT else self.plan
+        return other
 
     def with_gate_macs(self, gate_macs: int) -> ProgramGeometry:
         """The same for a Plan with another vector unit, of which no loop or address depends."""
         other = copy(self)
-        other.plan = replace(self.plan, gate_macs=gate_macs)
+        other.whole, other.plan = other, replace(self.plan, gate_macs=gate_macs)
         return other
 
     @property
@@ -450,8 +481,8 @@ class ProgramGeometry:
 
     @property
     def split(self) -> bool:
-        """Whether some stage has several passes."""
-        return len(self.convs) > len(self.program.stages)
+        """Whether stages are not numbered as they run: some have several passes, or it is a back."""
+        return self.numbers != list(range(len(self.program.stages)))
 
     @property
     def buffered(self) -> bool:
@@ -461,7 +492,12 @@ class ProgramGeometry:
     @property
     def operand_bits(self) -> int:
         """Bits of what the MAC array takes: pixels less zero points, values, or sums of them."""
-        return operand_width(self.plan.act_bits, self.sum_bits)
+        return operand_width(self.value_bits, self.sum_bits)
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of a value that a MAC array takes: the front's takes pixels alone."""
+        return 0 if self.side == FRONT else self.plan.act_bits
 
     @property
     def sum_bits(self) -> int:

@@ -71,10 +71,12 @@ def stored(vectors: np.ndarray, first: Sequence[int]) -> np.ndarray:
     return found
 
 
-def unpackable(convs: Iterable[tuple[str, RealConv]], plan: Plan, sum_bits: int) -> Iterator[str]:
+def unpackable(
+    convs: Iterable[tuple[str, RealConv]], plan: Plan, act_bits: int, sum_bits: int
+) -> Iterator[str]:
     """Why the products of these convolutions, with their stages, do not fit in a Plan's pairs."""
     if plan.mac_packing == 2:
-        yield from misfits(list(convs), plan.act_bits, device(plan.device).family, sum_bits)
+        yield from misfits(list(convs), act_bits, device(plan.device).family, sum_bits)
 
 
 def misfits(

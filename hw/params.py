@@ -10,6 +10,7 @@ from r2b.hw import rounds, sinks, stem, vector, weights
 from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.halves import BACK, FRONT, given
 from r2b.hw.memo import remember
 from r2b.hw.packing import pairs_of
 from r2b.hw.plan import Plan
@@ -29,7 +30,8 @@ take tens of megabytes."""
 class CoreParams:
     """Everything the core is built from, derived from a Program and a Plan.
 
-    Build one with :func:`core_params`.
+    Build one with :func:`core_params`. With a front in the Plan these are the back's, and
+    ``front`` has the front's; each has the geometry of its own stages.
     """
 
     geometry: ProgramGeometry
@@ -48,6 +50,7 @@ class CoreParams:
     pool_channels: int
     pool_depth: int
     presum: PresumParams | None = None
+    front: CoreParams | None = None
 
 
 def core_params(geometry: ProgramGeometry) -> CoreParams:
@@ -56,6 +59,13 @@ def core_params(geometry: ProgramGeometry) -> CoreParams:
 
 
 def _core_params(geometry: ProgramGeometry) -> CoreParams:
+    if not geometry.plan.front_out:
+        return _half_params(geometry)
+    front = _half_params(geometry.front)
+    return replace(_half_params(geometry.back), frame=front.frame, front=front)
+
+
+def _half_params(geometry: ProgramGeometry) -> CoreParams:
     plan = geometry.plan
     stages = tables.Table(tables.stage_rows(geometry))
     taps = tables.Table(tables.tap_rows(geometry)[0])
@@ -69,11 +79,11 @@ def _core_params(geometry: ProgramGeometry) -> CoreParams:
         plan.lanes, plan.act_bits, vectors.sum_width, plan.p_in // plan.lanes,
         max(1, (fm_words - 1).bit_length()), max(1, (sm_words - 1).bit_length()),
         max(conv.all_groups for conv in geometry.convs), remember(
-            geometry.program, "thresholds", plan.lanes, lambda: sinks.threshold_rows(geometry)
+            geometry.program, "thresholds", (plan.lanes, geometry.side), lambda: sinks.threshold_rows(geometry)
         ),
     )  # fmt: skip
     lanes = remember(
-        geometry.program, "epilogue", (plan.lanes, acc, plan.constants),
+        geometry.program, "epilogue", (plan.lanes, acc, plan.constants, geometry.side),
         lambda: rounds.epilogue_params(geometry, acc),
     )  # fmt: skip
     engines = {}
@@ -105,12 +115,17 @@ def presum_params(geometry: ProgramGeometry) -> PresumParams | None:
 
 def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
     """Words of the feature memory and of the sign memory that the memory map reaches."""
-    plan, program = geometry.plan, geometry.program
+    plan, program, side = geometry.plan, geometry.program, geometry.side
     features, signs = [1], [1]
+    apart = (*given(program).tensors, *given(program).signs)
     for name, base in plan.tensors.items():
+        if side and (name in apart) != (side == FRONT):
+            continue
         channels, rows, cols = program.tensors[name].shape
         features.append(base + -(-channels // plan.lanes) * rows * cols)
     for name, base in plan.signs.items():
+        if side and (name in apart) != (side == FRONT):
+            continue
         channels, rows, cols = program.sign_shapes[name]
         signs.append(base + -(-channels // plan.p_in) * rows * cols)
     return max(features), max(signs)
@@ -119,7 +134,11 @@ def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
 def _address_width(geometry: ProgramGeometry, fm_words: int, sm_words: int) -> int:
     """Bits for every address and offset, signed, with room for one step beyond the end."""
     plan = geometry.plan
-    extents = [fm_words, sm_words, plan.line_words]
+    extents = [fm_words, sm_words]
+    if geometry.side == BACK:  # it reads the front's memories, too
+        extents += memory_words(geometry.whole.front)
+    else:
+        extents.append(plan.line_words)
     for conv in geometry.convs:
         words = conv.tiles_out * conv.steps_per_tile * conv.load_words
         extents += [words, conv.rows_in * conv.row_words, conv.cols_in * conv.values_per_tap]
@@ -178,27 +197,29 @@ def _frame_params(geometry: ProgramGeometry) -> FrameParams:
     )  # fmt: skip
 
 
-def word_key(conv: ConvGeometry) -> tuple[Hashable, ...]:
+def word_key(geometry: ProgramGeometry, binary: bool) -> tuple[Hashable, ...]:
     """What the content of an engine's weight memory depends on, besides the width of a word."""
-    return conv.lanes_in, conv.lanes_out, () if conv.binary else pairs_of(conv.plan)
+    conv = geometry.engine(binary)[0]
+    side = () if conv.binary or not geometry.side else (geometry.side,)
+    return *side, conv.lanes_in, conv.lanes_out, () if conv.binary else pairs_of(conv.plan)
 
 
 def weight_words(geometry: ProgramGeometry, binary: bool) -> tuple[int, ...]:
     """An engine's weights, all of the network."""
     convs = geometry.engine(binary)
-    first = convs[0]
     word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
     kind, most = ("binary words", FEW) if binary else ("real words", MORE)
     return remember(
-        geometry.program, kind, (*word_key(first), word),
+        geometry.program, kind, (*word_key(geometry, binary), word),
         lambda: tuple(w for conv in convs for w in conv.weight_words()), most,
     )  # fmt: skip
 
 
 def with_gate_macs(params: CoreParams, gate_macs: int) -> CoreParams:
     """The same core with another vector unit: nothing else depends on its products per cycle."""
-    geometry = params.geometry.with_gate_macs(gate_macs)
-    found = replace(params, geometry=geometry, vector=_vector_params(geometry))
+    geometry = params.geometry.whole.with_gate_macs(gate_macs)
+    back = geometry.back
+    found = replace(params, geometry=back, vector=_vector_params(back))
     return remember(geometry, "core", None, lambda: found)
 
 

@@ -85,7 +85,9 @@ class Top(Elaboratable):
         m.domains += ClockDomain("sync")
         m.d.comb += [ClockSignal().eq(self.aclk), ResetSignal().eq(~self.aresetn)]
         constants = registers.constants(self.params.geometry.plan, self.model_hash)
-        m.submodules.registers = file = RegisterFile(constants)
+        m.submodules.registers = file = RegisterFile(
+            constants, self.params.front is not None
+        )
         soft = ResetInserter(file.soft_reset)
         m.submodules.core = processor = soft(Core(self.params))
         m.submodules.output = output = soft(OutputBuffer(self.params.geometry.program.num_classes))
@@ -141,3 +143,5 @@ class Top(Elaboratable):
             file.counters.eq(processor.counters),
             self.interrupt.eq(file.interrupt),
         ]
+        if file.overlapped:
+            m.d.comb += file.begun.eq(processor.begun)

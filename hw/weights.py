@@ -58,6 +58,7 @@ def segments_of(geometry: ProgramGeometry) -> list[Segments]:
     are there when the stage begins, and its weights after it, so that the array has work meanwhile;
     the head's come last.
     """
+    geometry = geometry.back  # a front's weights are on chip
     found: list[Segments] = []
     streamed = geometry.plan.vector == "stream"
     jobs = iter(vector_tables_of(geometry).sizes if streamed else ())
@@ -109,7 +110,7 @@ def stream_length(geometry: ProgramGeometry) -> int:
 def stream_words(geometry: ProgramGeometry) -> list[int]:
     """The weight stream of one frame: every target takes its own words in order of use."""
     contents = {
-        int(binary): chain.from_iterable(c.stream_words() for c in geometry.engine(binary))
+        int(binary): chain.from_iterable(c.stream_words() for c in geometry.back.engine(binary))
         for binary in (True, False)
     }
     if geometry.plan.vector == "stream":

@@ -218,12 +218,13 @@ def _stage(
 ) -> StageCost:  # fmt: skip
     first = passes[0]
     ops, elsewhere = remember(stage, "ops", None, lambda: _ops(program, stage))
+    half = params.front if params.front is not None and first.from_frame else params
     return StageCost(
         name=stage.name,
         engine="binary" if first.binary else "real",
         cycles=cycles.active,
         compute=cycles.issued,
-        weights=sum(_loading(conv, params.engines[conv.binary]) for conv in passes),
+        weights=sum(_loading(conv, half.engines[conv.binary]) for conv in passes),
         epilogue=cycles.drained + sum(conv.num_tiles for conv in passes),
         gate=cycles.gate,
         macs=ops.binary + ops.real - elsewhere,

@@ -72,10 +72,10 @@ def memories(params: CoreParams) -> list[Memory]:
 
 def word_memory(geometry: ProgramGeometry, binary: bool) -> Memory:
     """An engine's weights on chip."""
-    first, name = geometry.engine(binary)[0], f"{ENGINE_NAMES[binary]} words"
+    name = f"{ENGINE_NAMES[binary]} words"
     word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
     return remember(
-        geometry.program, f"memory of {name}", (*word_key(first), word),
+        geometry.program, f"memory of {name}", (*word_key(geometry, binary), word),
         lambda: _rom("weights", name, weight_words(geometry, binary)), KEPT,
     )  # fmt: skip
 
@@ -127,7 +127,7 @@ def _sinks(params: CoreParams) -> list[Memory]:
     sums = Memory("sinks", "sums", p.lanes * p.sum_width, p.sum_depth, 2, registered=False,
                   shared=1)  # fmt: skip
     thresholds = remember(
-        params.geometry.program, "threshold memory", p.lanes,
+        params.geometry.program, "threshold memory", (p.lanes, params.geometry.side),
         lambda: _rom("sinks", "thresholds", p.thresholds),
     )  # fmt: skip
     return [thresholds, sums]
