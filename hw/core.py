@@ -202,7 +202,7 @@ class Core(wiring.Component):
             sequencer.bad.eq(bad),
             self.begun.eq(front.begun),
             *(
-                getattr(self, f"trace_front_{n}").eq(getattr(front, f"trace_{n}"))
+                getattr(self, f"trace_front_{n}").eq(getattr(front, f"shown_{n}"))
                 for n in FRONT_TRACE
             ),
         ]

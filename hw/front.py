@@ -54,7 +54,7 @@ class Front(wiring.Component):
         Sign memory, one cycle later, likewise.
     sum_addr : In, sum_data : Out
         Channel sums, combinational.
-    trace : Out
+    shown_... : Out
         TRACE.
     """
 
@@ -80,7 +80,7 @@ class Front(wiring.Component):
             "sum_addr": In(groups),
             "sum_data": Out(sink.sums),
         }
-        super().__init__(members | {f"trace_{name}": Out(w) for name, w in self.trace.items()})
+        super().__init__(members | {f"shown_{name}": Out(w) for name, w in self.trace.items()})
 
     def elaborate(self, platform) -> Module:
         """Control, frame, engine, then what becomes of its sums."""
@@ -106,7 +106,7 @@ class Front(wiring.Component):
         shown = {"busy": sequencer.busy, "go": go, "done": sequencer.done & go}
         for name in self.trace:
             value = shown[name] if name in shown else getattr(sink, name)
-            m.d.comb += getattr(self, f"trace_{name}").eq(value)
+            m.d.comb += getattr(self, f"shown_{name}").eq(value)
         return m
 
     def _frame(self, m: Module, d, engine, sequencer) -> None:

@@ -155,7 +155,7 @@ class HardwareCost:
     @property
     def frame_cycles(self) -> int:
         """Cycles in which the core works on a frame; waiting for streams comes on top."""
-        return self.frame.active
+        return self.frame.work
 
     def fps(self, clock_mhz: float | None = None) -> float:
         """Frames per second at a clock, by default the Plan's."""
