@@ -6,8 +6,8 @@ waiting that remains is exact too: a frame's rows arrive one after the other, an
 arrive segment after segment.
 
 With a front two such recurrences depend on each other: the front begins a frame when its pixels
-arrive, its memories are free and the frame before is out of it; the back begins it when the front is
-done and the frame before is out of the back.
+arrive, its memories are free and the frame before is out of it; the back begins it when the front
+is done and the frame before is out of the back.
 """
 
 from __future__ import annotations

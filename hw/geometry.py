@@ -481,7 +481,7 @@ class ProgramGeometry:
 
     @property
     def split(self) -> bool:
-        """Whether stages are not numbered as they run: some have several passes, or it is a back."""
+        """Whether passes are not numbered as stages are: a stage has several, or it is a back."""
         return self.numbers != list(range(len(self.program.stages)))
 
     @property

@@ -79,7 +79,8 @@ def _half_params(geometry: ProgramGeometry) -> CoreParams:
         plan.lanes, plan.act_bits, vectors.sum_width, plan.p_in // plan.lanes,
         max(1, (fm_words - 1).bit_length()), max(1, (sm_words - 1).bit_length()),
         max(conv.all_groups for conv in geometry.convs), remember(
-            geometry.program, "thresholds", (plan.lanes, geometry.side), lambda: sinks.threshold_rows(geometry)
+            geometry.program, "thresholds", (plan.lanes, geometry.side),
+            lambda: sinks.threshold_rows(geometry),
         ),
     )  # fmt: skip
     lanes = remember(

@@ -16,6 +16,7 @@ from r2b.hw.array import ArrayParams
 from r2b.hw.descriptor import Table
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.halves import FRONT, ports_of
 from r2b.hw.loops import PIXEL_BITS
 from r2b.hw.memo import remember
 from r2b.hw.output import LOGIT_BITS
@@ -53,7 +54,9 @@ def _table(component: str, name: str, table: Table, **more: Any) -> Memory:
 
 
 def memories(params: CoreParams) -> list[Memory]:
-    """All memories."""
+    """All memories; with a front, of the half that the parameters are of."""
+    if params.geometry.side == FRONT:
+        return _front(params)
     found = [_table("control", "stages", params.stages, registered=True)]
     if params.geometry.split:
         numbers = [*params.geometry.numbers, len(params.geometry.program.stages)]
@@ -64,10 +67,30 @@ def memories(params: CoreParams) -> list[Memory]:
     for binary, engine in params.engines.items():
         found += _engine(params, engine, ENGINE_NAMES[binary])
     found += remember(params.epilogue, "memories", None, lambda: _epilogue(params))
-    found += [*_sinks(params), *_maps(params), *_frame(params), *_pool(params)]
+    found += [*_sinks(params), *_maps(params), *_pool(params)]
+    found += [] if params.front is not None else _frame(params)
     found += vector_memories(params)
     classes = params.geometry.program.num_classes
     return [*found, Memory("shell", "fifo", LOGIT_BITS + 1, classes)]
+
+
+def _front(params: CoreParams) -> list[Memory]:
+    """Of a front: what nothing reads is not there."""
+    p, ports = params.sinks, ports_of(params.geometry.whole.back)
+    thresholds, sums = _sinks(params)
+    features = Memory("maps", "features", p.lanes * p.value_width, params.fm_words,
+                      len(ports.features))  # fmt: skip
+    return [
+        _table("control", "stages", params.stages, registered=True),
+        *_engine(params, params.engines[False], ENGINE_NAMES[False]),
+        *remember(params.epilogue, "memories", None, lambda: _epilogue(params)),
+        *([thresholds] if ports.signs else []),
+        *([sums] if ports.sums or ports.head else []),
+        *([features] if ports.features else []),
+        *[_signs(params)] * ports.signs,
+        *_frame(params),
+        *_pool(params),
+    ]
 
 
 def word_memory(geometry: ProgramGeometry, binary: bool) -> Memory:
@@ -139,14 +162,20 @@ def _maps(params: CoreParams) -> list[Memory]:
     reads = 1 + any(conv.chain.skip and not conv.binary for conv in convs)
     reads += any(conv.chain.multiply for conv in convs)
     found = [Memory("maps", "features", p.lanes * p.value_width, params.fm_words, reads)]
+    if params.front is not None and not any(conv.stage.tensor for conv in convs):
+        found = []  # nothing is ever written
     if True in params.engines or any(conv.part.signs for conv in convs):
-        width = p.lanes * p.sign_banks
-        signs = Memory("maps", "signs", width, params.sm_words, part=p.lanes)
-        found += [signs] * pixels_of(params)
+        found += [_signs(params)] * pixels_of(params)
     if params.presum is not None:
         sums = params.presum
         found.append(Memory("maps", "presums", sums.lanes * sums.sum_width, sums.depth))
     return found
+
+
+def _signs(params: CoreParams) -> Memory:
+    """A copy of the sign memory."""
+    p = params.sinks
+    return Memory("maps", "signs", p.lanes * p.sign_banks, params.sm_words, part=p.lanes)
 
 
 def _frame(params: CoreParams) -> list[Memory]:
@@ -228,7 +257,7 @@ def products(params: CoreParams) -> list[Product]:
         # the place of a pixel's factor; yosys shares it among the rounds (opt_share)
         rows, cols = (params.stages.layout[name].width for name in ("rows", "cols"))
         found.append(Product("epilogue", "row x cols", rows, cols, rows + cols, signed=False))
-    return [*found, *vector_products(params)]
+    return found + ([] if params.geometry.side == FRONT else vector_products(params))
 
 
 def array_products(array: ArrayParams) -> list[Product]:

@@ -67,8 +67,8 @@ def map_tensors(program: Program, plan: Plan) -> tuple[dict[str, int], tuple[str
 
     A skip add overwrites its source where that is read for the last time: each address is read
     before it is written, once; pooled values go elsewhere. A real convolution overwrites its source
-    where :func:`writes_follow_reads` proves it. With a front the first stage's tensor is in a memory
-    of its own, so nothing overwrites it.
+    where :func:`writes_follow_reads` proves it. With a front the first stage's tensor is in a
+    memory of its own, and nothing overwrites it.
     """
     apart = given(program).tensors if plan.front_out else ()
     last = {
