@@ -155,9 +155,7 @@ class Plan:
             if type(value) is not int or value < 0:
                 raise PlanError(f"Plan: {name} must be 0 or a positive integer, not {value!r}")
         if self.front_out % self.lanes:
-            raise PlanError(
-                f"Plan: lanes must divide front_out {self.front_out}, not {self.lanes}"
-            )
+            raise PlanError(f"Plan: lanes must divide front_out {self.front_out}, not {self.lanes}")
         if self.front_luts > self.front_out:
             raise PlanError(
                 f"Plan: front_luts must be 0 to front_out {self.front_out}, not {self.front_luts}"

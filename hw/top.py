@@ -85,9 +85,7 @@ class Top(Elaboratable):
         m.domains += ClockDomain("sync")
         m.d.comb += [ClockSignal().eq(self.aclk), ResetSignal().eq(~self.aresetn)]
         constants = registers.constants(self.params.geometry.plan, self.model_hash)
-        m.submodules.registers = file = RegisterFile(
-            constants, self.params.front is not None
-        )
+        m.submodules.registers = file = RegisterFile(constants, self.params.front is not None)
         soft = ResetInserter(file.soft_reset)
         m.submodules.core = processor = soft(Core(self.params))
         m.submodules.output = output = soft(OutputBuffer(self.params.geometry.program.num_classes))

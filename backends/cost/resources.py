@@ -74,7 +74,7 @@ class Resources:
         Features, as ``component: feature``, that no fitted accelerator of the family has; their
         LUTs and flip-flops are missing here.
     components : dict of str to Count
-        In the order of :data:`r2b.backends.cost.features.COMPONENTS`.
+        In the order of :data:`r2b.backends.cost.features.COMPONENTS`; with a front, both halves'.
     """
 
     family: str
@@ -148,7 +148,7 @@ def estimate(program: Program, plan: Plan, family: str | None = None) -> Resourc
 
 
 def estimate_params(params: CoreParams, family: str) -> Resources:
-    """Resources of a core with these parameters; a front's are added to the components they are of."""
+    """Resources of a core with these parameters, a front included."""
     found = {name: Count() for name in COMPONENTS}
     unmeasured: set[str] = set()
     for half in (params,) if params.front is None else (params, params.front):
