@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,12 +28,15 @@ from rich.table import Table
 from tools import BUILD, COMPILE, measure
 
 from r2b.backends.cost.cycles import Cycles, predict_cycles
+from r2b.backends.cost.hardware import cost
 from r2b.backends.fpga.planner import make_plan, parse_parallelism
 from r2b.backends.target import Source, emit_accelerator
+from r2b.hw.flow import predict_frames
+from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.plan import Plan
 from r2b.ir.program import BinaryConv, Program
 from r2b.ir.serialize import load
-from r2b.sim.harness import Simulator, read_compiled
+from r2b.sim.harness import FrameCycles, Simulator, read_compiled
 from r2b.sim.verify import verify
 from r2b.train import checkpoint
 
@@ -57,8 +61,10 @@ def write(folder: str, device: str, parallelism: str, *settings: str) -> None:
     frames = crops(program.input_shape[1], 1, seed=3)
     emit_accelerator(Source(program, plan, frames), Path(folder))
     size = (Path(folder) / "rtl" / "r2b_top.v").stat().st_size
+    front = f", {plan.front_out * plan.lanes} in front" if plan.front_out else ""
     print(
-        f"{size / 2**20:.1f} MiB of Verilog, {plan.lanes} lanes, {plan.mac_out * plan.lanes} MACs, "
+        f"{size / 2**20:.1f} MiB of Verilog, {plan.lanes} lanes, {plan.mac_out * plan.lanes} MACs"
+        f"{front}, "
         f"{plan.weight_word} bits per cycle, vector unit {plan.vector}"
     )
 
@@ -83,12 +89,46 @@ def simulate(folder: str, count: str, stalls: str) -> None:
         active, waiting = np.max(entries, axis=0)
         wanted = predicted.active(name)
         table.add_row(name, f"{wanted:,}", f"{active:,}", f"{active - wanted:,}", f"{waiting:,}")
-    active = max(frame.active for frame in done.frames)
-    waiting = max(frame.total - frame.active for frame in done.frames)
+    active, waiting = (
+        max(sum(pair[kind] for pair in frame.stages) for frame in done.frames) for kind in (0, 1)
+    )
     table.add_row("frame", f"{predicted.frame:,}", f"{active:,}", f"{active - predicted.frame:,}",
                   f"{waiting:,}")  # fmt: skip
     Console(width=120).print(table)
     print(shares(program, plan, predicted))
+    print(intervals(program, plan, done.frames))
+    print(bounds(program, plan, predicted))
+
+
+def intervals(program: Program, plan: Plan, frames: list[FrameCycles]) -> str:
+    """Cycles from a frame's end to the next one's, simulated and analytic."""
+    ends = [frame.done for frame in frames]
+    expected = [frame.last for frame in predict_frames(ProgramGeometry(program, plan), len(ends))]
+    simulated, analytic = (
+        ", ".join(f"{after - before:,}" for before, after in pairwise(found)) or "of one frame none"
+        for found in (ends, expected)
+    )
+    later = cost(program, plan)
+    rate = ", ".join(f"{later.fps(clock):,.0f} at {clock} MHz" for clock in (150, 250))
+    return (
+        f"intervals simulated {simulated}; analytic {analytic}; in the long run "
+        f"{later.interval:,}, frames/s: {rate}"
+    )
+
+
+def bounds(program: Program, plan: Plan, predicted: Cycles) -> str:
+    """What no order of the stages can beat: of this hardware, and with a stage at a time on each
+    engine.
+    """
+    cycles = {stage.name: predicted.active(stage.name) for stage in program.stages}
+    first = cycles[program.stages[0].name]
+    binary = sum(cycles[s.name] for s in program.stages if isinstance(s.contraction, BinaryConv))
+    others = predicted.frame - binary
+    back = f"max(first convolution, all others) = {max(first, predicted.frame - first):,}"
+    return (
+        f"bounds: {f'{back}, ' if plan.front_out else ''}max(first convolution + shortcuts + head, "
+        f"binary stages) = {max(others, binary):,}"
+    )
 
 
 def shares(program: Program, plan: Plan, predicted: Cycles) -> str:

@@ -438,7 +438,7 @@ class ProgramGeometry:
         for half in self.halves:
             pairs = ((conv.stage.name, conv.conv) for conv in half.convs)
             reals = [(name, conv) for name, conv in pairs if isinstance(conv, RealConv)]
-            found += unpackable(reals, plan, half.value_bits, half.sum_bits) if reals else ()
+            found += unpackable(reals, half.plan, half.side, half.value_bits, half.sum_bits)
         if found:
             raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
 

@@ -21,7 +21,7 @@ PIXELS = (1, 2, 4)
 CONSTANTS = ("auto", "logic")
 OPTIONAL = {
     "hop", "vector", "constants", "presum_buffer", "mac_packing", "lut_macs", "p_px", "front_out",
-    "front_luts",
+    "front_luts", "front_packing",
 }  # fmt: skip
 """Fields that a ``plan.json`` may lack: older ones do."""
 FRONT_LOADS = 16
@@ -80,8 +80,9 @@ class Plan:
         Processing elements of the *front*: a MAC array of its own, with ``lanes`` lanes, that runs
         the first stage of the next frame while the other stages of this one run. A multiple of
         ``lanes``; 0: no front. Its weights are on chip with either value of ``weights``.
-    front_luts : int
-        What ``lut_macs`` is to the MAC array, of the front's; ``mac_packing`` is that of both.
+    front_luts, front_packing : int
+        What ``lut_macs`` and ``mac_packing`` are to the MAC array, of the front's. It takes pixels
+        alone, 9 bits, so that two products share a block of every Xilinx device.
     tensors, signs : dict
         Name -> first word in the feature memory and in the sign memory. With a front the first
         stage's are in memories of its own, and all others in the other ones.
@@ -112,6 +113,7 @@ class Plan:
     p_px: int = 1
     front_out: int = 0
     front_luts: int = 0
+    front_packing: int = 1
     tensors: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
     pixel_outer: tuple[str, ...] = ()
@@ -133,8 +135,10 @@ class Plan:
                 )
         if self.line_words & (self.line_words - 1):
             raise PlanError(f"Plan: line_words must be a power of two, not {self.line_words}")
-        if type(self.mac_packing) is not int or self.mac_packing not in (1, 2):
-            raise PlanError(f"Plan: mac_packing must be 1 or 2, not {self.mac_packing!r}")
+        for name in ("mac_packing", "front_packing"):
+            value = getattr(self, name)
+            if type(value) is not int or value not in (1, 2):
+                raise PlanError(f"Plan: {name} must be 1 or 2, not {value!r}")
         if type(self.lut_macs) is not int or not 0 <= self.lut_macs <= self.mac_out:
             raise PlanError(
                 f"Plan: lut_macs must be 0 to mac_out {self.mac_out}, not {self.lut_macs!r}"
@@ -167,7 +171,8 @@ class Plan:
         word = -(-8 * self.lanes * self.front_out // FRONT_LOADS)
         return replace(
             self, front_out=0, front_luts=0, mac_out=self.front_out, lut_macs=self.front_luts,
-            mac_weight_word=word, weights="chip", vector="chip", presum_buffer=False,
+            mac_packing=self.front_packing, front_packing=1, mac_weight_word=word, weights="chip",
+            vector="chip", presum_buffer=False,
         )  # fmt: skip
 
     def _check_streamed_vector(self) -> None:

@@ -39,7 +39,7 @@ RUNS = {
         "lanes": 4, "mac_out": 4, "front_out": 4,
     }),
     "two pixels": (FAMILIES["padded"](6), {
-        "parallelism": (8, 8, 2), "tile_pixels": 5, "front_out": 4, "mac_packing": 2,
+        "parallelism": (8, 8, 2), "tile_pixels": 5, "front_out": 4, "front_packing": 2,
     }),
     "no MAC array behind it, streamed": (FAMILIES["mlp"](3), {
         "parallelism": (8, 4), "weights": "stream", "tile_pixels": 9, "front_out": 8,
@@ -195,12 +195,16 @@ def test_the_fronts_weights_are_on_chip():
 def test_narrow_operands():
     """The front takes pixels, of 9 bits, whatever a stored value has; two share a DSP block."""
     wide = random_program(3, frame=(3, 9, 8), widths=(8, 12), act_bits=12, classes=4)
-    plan = make_plan(wide, "zu3eg", **CHANGES, mac_out=8, mac_packing=2)
+    plan = make_plan(wide, "xc7z020", **CHANGES, mac_out=8, front_packing=2)
     core = core_params(ProgramGeometry(wide, plan))
     assert [p.engines[False].array.a_width for p in (core.front, core)] == [9, 12]
-    single = make_plan(wide, "zu3eg", **CHANGES, mac_out=8)
+    single = make_plan(wide, "xc7z020", **CHANGES, mac_out=8)
     spared = [estimate(wide, p).needs()["DSP"] for p in (single, plan)]
-    assert spared[0] - spared[1] == plan.lanes * (plan.mac_out + plan.front_out) // 2
+    assert spared[0] - spared[1] == plan.lanes * plan.front_out // 2
+    with pytest.raises(PlanError, match=r"front_packing 2: two products of 9-bit operands and "
+                       r"8-bit weights need a factor of 24 bits, MULT18X18D takes 18; choose "
+                       r"front_packing 1$"):  # fmt: skip
+        make_plan(wide, "ecp5-85f", **CHANGES, front_packing=2)
 
 
 def test_luts_of_the_front():
@@ -214,7 +218,8 @@ REFUSED = {
     "first stage": (FAMILIES["moved"](7), "first, the first stage, does not convolve the frame"),
     "several maps": (FAMILIES["signs"](12), "stem runs several times, for stem.sign, stem.sign1, "
                      "stem.sign2 (supported: once)"),
-    "no other stage": (replace(NETWORK, stages=NETWORK.stages[:1]), "there is no stage behind stem"),
+    "nothing behind": (replace(NETWORK, stages=NETWORK.stages[:1]),
+                       "there is no stage behind stem"),
 }  # fmt: skip
 
 
