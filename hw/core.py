@@ -201,11 +201,9 @@ class Core(wiring.Component):
             sequencer.frame.eq(front.full),
             sequencer.bad.eq(bad),
             self.begun.eq(front.begun),
-            *(
-                getattr(self, f"trace_front_{n}").eq(getattr(front, f"shown_{n}"))
-                for n in FRONT_TRACE
-            ),
         ]
+        for name in FRONT_TRACE:
+            m.d.comb += getattr(self, f"trace_front_{name}").eq(getattr(front, f"shown_{name}"))
         with m.If(front.take):
             m.d.sync += bad.eq(front.bad)
         return front
@@ -328,7 +326,7 @@ class Core(wiring.Component):
         memory = Memory(shape=p.sinks.values, depth=p.fm_words, init=[])
         m.submodules.features = memory
         write = memory.write_port()
-        real, operand, frame = engines.get(False), [], []
+        real, reads = engines.get(False), []
         if real is None:  # of a back
             skip = self._read_twice(m, d, memory, lanes.skip_addr, "feature")
         else:
@@ -338,16 +336,15 @@ class Core(wiring.Component):
             skip = second
             if both:
                 skip = self._read_twice(m, d, memory, lanes.skip_addr, "skip")
-            operand = [real.operand.eq(self._operands(m, d, real, line, signs, second))]
-            frame = [] if line is None else self._window(d, real, line)
+            reads = [real.operand.eq(self._operands(m, d, real, line, signs, second))]
         m.d.comb += [
             write.en.eq(sink.fm_en),
             write.addr.eq(sink.fm_addr),
             write.data.eq(sink.fm_data),
             lanes.skip_data.eq(skip),
-            *operand,
+            *reads,
             *self._multiplied(m, d, memory, lanes),
-            *frame,
+            *([] if line is None else self._window(d, real, line)),
         ]
 
     def _operands(self, m: Module, d, real, line, signs, second):

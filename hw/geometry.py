@@ -15,7 +15,7 @@ a group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -24,7 +24,7 @@ import numpy as np
 
 from r2b.hw.buildable import unbuildable
 from r2b.hw.chain import Chain, chain_of
-from r2b.hw.halves import BACK, FRONT, unsplittable
+from r2b.hw.halves import BACK, FRONT, half_of, unsplittable
 from r2b.hw.loops import (
     Run,
     Step,
@@ -424,8 +424,7 @@ class ProgramGeometry:
                 f"the Plan is for {plan.act_bits}-bit tensors, the Program has {program.act_bits}"
             )
         check_stages(program)
-        if plan.front_out and (problems := list(unsplittable(program))):
-            raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(problems))
+        _refuse(unsplittable(program) if plan.front_out else ())
         self.program, self.plan, self.side, self.whole = program, plan, "", self
         self.convs, self.numbers = [], []
         for number, stage in enumerate(program.stages):
@@ -435,38 +434,23 @@ class ProgramGeometry:
                     self.convs.append(ConvGeometry(run, part, own))
                     self.numbers.append(number)
         found = [text for conv in self.convs for text in unbuildable(conv, program, plan)]
-        for half in self.halves:
+        for half in (self.front, self.back) if plan.front_out else (self,):
             pairs = ((conv.stage.name, conv.conv) for conv in half.convs)
             reals = [(name, conv) for name, conv in pairs if isinstance(conv, RealConv)]
             found += unpackable(reals, half.plan, half.side, half.value_bits, half.sum_bits)
-        if found:
-            raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
-
-    @property
-    def halves(self) -> list[ProgramGeometry]:
-        """Front and back, each with its own stages; the geometry itself where there is no front."""
-        return [self.front, self.back] if self.plan.front_out and not self.side else [self]
+        _refuse(found)
 
     @property
     def front(self) -> ProgramGeometry:
         """The first stage alone, for the front's Plan."""
-        return remember(self, FRONT, None, lambda: self._half(FRONT))
+        return remember(self, FRONT, None, lambda: half_of(self, FRONT))
 
     @property
     def back(self) -> ProgramGeometry:
         """All other stages; the geometry itself where there is no front."""
         if not self.plan.front_out or self.side:
             return self
-        return remember(self, BACK, None, lambda: self._half(BACK))
-
-    def _half(self, side: str) -> ProgramGeometry:
-        other = copy(self)
-        mine = [number for number in self.numbers if (number == 0) == (side == FRONT)]
-        other.side, other.numbers = side, mine
-        first = self.numbers.index(mine[0])
-        other.convs = self.convs[first : first + len(mine)]
-        other.plan = self.plan.front if side == FRONT else self.plan
-        return other
+        return remember(self, BACK, None, lambda: half_of(self, BACK))
 
     def with_gate_macs(self, gate_macs: int) -> ProgramGeometry:
         """The same for a Plan with another vector unit, of which no loop or address depends."""
@@ -517,3 +501,9 @@ class ProgramGeometry:
     def engine(self, binary: bool) -> list[ConvGeometry]:
         """Stages of one engine in order."""
         return [conv for conv in self.convs if conv.binary is binary]
+
+
+def _refuse(found: Iterable[str]) -> None:
+    problems = list(found)
+    if problems:
+        raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(problems))

@@ -9,6 +9,7 @@ ended, the front may write again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
     from r2b.hw.geometry import ConvGeometry, ProgramGeometry
 
 FRONT, BACK = "front", "back"
+
+
+def half_of(geometry: ProgramGeometry, side: str) -> ProgramGeometry:
+    """The first stage alone with the front's Plan, or all others with the accelerator's."""
+    other = copy(geometry)
+    other.side = side
+    other.numbers = [n for n in geometry.numbers if (n == 0) == (side == FRONT)]
+    first = geometry.numbers.index(other.numbers[0])
+    other.convs = geometry.convs[first : first + len(other.numbers)]
+    other.plan = geometry.plan.front if side == FRONT else geometry.plan
+    return other
 
 
 @dataclass(frozen=True)
@@ -172,5 +184,5 @@ def _sums_read(program: Program) -> bool:
     return any(mean.sums == program.stages[0].sums for mean in means)
 
 
-__all__ = ["BACK", "FRONT", "Given", "Ports", "Reads", "given", "last_reader", "ports_of",
-           "reads_of", "unsplittable"]  # fmt: skip
+__all__ = ["BACK", "FRONT", "Given", "Ports", "Reads", "given", "half_of", "last_reader",
+           "ports_of", "reads_of", "unsplittable"]  # fmt: skip
