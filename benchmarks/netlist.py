@@ -29,6 +29,7 @@ PREFIXES = (
 def component(name: str) -> str:
     """Component of a hierarchical name."""
     plain = name.replace("\\", "").removeprefix("$flatten").removeprefix("$techmap")
+    plain = plain.replace("core.front.", "core.", 1)  # a front's are those of its parts
     return next(found for prefix, found in PREFIXES if plain.startswith(prefix))
 
 

@@ -28,6 +28,7 @@ from rich.table import Table
 from tools import BUILD, COMPILE, measure
 
 from r2b.backends.cost.cycles import Cycles, predict_cycles
+from r2b.backends.cost.hardware import cost
 from r2b.backends.fpga.planner import make_plan, parse_parallelism
 from r2b.backends.target import Source, emit_accelerator
 from r2b.hw.flow import predict_frames
@@ -61,8 +62,10 @@ def write(folder: str, device: str, parallelism: str, *settings: str) -> None:
     frames = crops(program.input_shape[1], 1, seed=3)
     emit_accelerator(Source(program, plan, frames), Path(folder))
     size = (Path(folder) / "rtl" / "r2b_top.v").stat().st_size
+    front = f", {plan.front_out * plan.lanes} in front" if plan.front_out else ""
     print(
-        f"{size / 2**20:.1f} MiB of Verilog, {plan.lanes} lanes, {plan.mac_out * plan.lanes} MACs, "
+        f"{size / 2**20:.1f} MiB of Verilog, {plan.lanes} lanes, {plan.mac_out * plan.lanes} MACs"
+        f"{front}, "
         f"{plan.weight_word} bits per cycle, vector unit {plan.vector}"
     )
 
@@ -87,8 +90,9 @@ def simulate(folder: str, count: str, stalls: str) -> None:
         active, waiting = np.max(entries, axis=0)
         wanted = predicted.active(name)
         table.add_row(name, f"{wanted:,}", f"{active:,}", f"{active - wanted:,}", f"{waiting:,}")
-    active = max(frame.active for frame in done.frames)
-    waiting = max(frame.total - frame.active for frame in done.frames)
+    active, waiting = (
+        max(sum(pair[kind] for pair in frame.stages) for frame in done.frames) for kind in (0, 1)
+    )
     whole = "frame" if plan.batch == 1 else f"batch of {plan.batch} frames"
     table.add_row(whole, f"{predicted.frame:,}", f"{active:,}", f"{active - predicted.frame:,}",
                   f"{waiting:,}")  # fmt: skip
@@ -96,17 +100,38 @@ def simulate(folder: str, count: str, stalls: str) -> None:
     print(shares(program, plan, predicted))
     if seed is None and len(done.frames) > plan.batch:
         print(periods(program, plan, done.frames))
+    print(bounds(program, plan, predicted))
 
 
 def periods(program: Program, plan: Plan, frames: list[FrameCycles]) -> str:
-    """Cycles from every batch's end to the next one's, per frame."""
+    """Cycles from every frame's or batch's end to the next one's, per frame."""
     ends = [frame.done for frame in frames[:: plan.batch]]
     wanted = [batch.last for batch in predict_frames(ProgramGeometry(program, plan), len(ends))]
     rows = []
     for name, cycles in (("analytic", wanted), ("simulated", ends)):
         steps = (after - before for before, after in pairwise(cycles))
         rows.append(f"{name} " + ", ".join(f"{step / plan.batch:,.2f}" for step in steps))
-    return f"cycles per frame, batch after batch: {'; '.join(rows)}"
+    later = cost(program, plan)
+    rate = ", ".join(f"{later.fps(clock):,.0f} at {clock} MHz" for clock in (150, 250))
+    return (
+        f"cycles per frame, end to end: {'; '.join(rows)}; in the long run {later.interval:,}, "
+        f"frames/s: {rate}"
+    )
+
+
+def bounds(program: Program, plan: Plan, predicted: Cycles) -> str:
+    """What no order of the stages can beat: of this hardware, and with a stage at a time on each
+    engine.
+    """
+    cycles = {stage.name: predicted.active(stage.name) for stage in program.stages}
+    first = cycles[program.stages[0].name]
+    binary = sum(cycles[s.name] for s in program.stages if isinstance(s.contraction, BinaryConv))
+    others = predicted.frame - binary
+    back = f"max(first convolution, all others) = {max(first, predicted.frame - first):,}"
+    return (
+        f"bounds: {f'{back}, ' if plan.front_out else ''}max(first convolution + shortcuts + head, "
+        f"binary stages) = {max(others, binary):,}"
+    )
 
 
 def shares(program: Program, plan: Plan, predicted: Cycles) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from amaranth.hdl import Array, Value
 
+from r2b.hw.halves import FRONT, given
+
 if TYPE_CHECKING:
     from r2b.hw.geometry import ConvGeometry, ProgramGeometry
 
@@ -51,13 +53,20 @@ def batch_of(geometry: ProgramGeometry) -> Batch:
 
 
 def memory_words(geometry: ProgramGeometry) -> tuple[int, int]:
-    """Words of the feature memory and of the sign memory that a frame's memory map reaches."""
-    plan, program = geometry.plan, geometry.program
+    """Words of the feature memory and of the sign memory that a frame's memory map reaches; of a
+    front or back those of its own values.
+    """
+    plan, program, side = geometry.plan, geometry.program, geometry.side
     features, signs = [1], [1]
+    apart = (*given(program).tensors, *given(program).signs)
     for name, base in plan.tensors.items():
+        if side and (name in apart) != (side == FRONT):
+            continue
         channels, rows, cols = program.tensors[name].shape
         features.append(base + -(-channels // plan.lanes) * rows * cols)
     for name, base in plan.signs.items():
+        if side and (name in apart) != (side == FRONT):
+            continue
         channels, rows, cols = program.sign_shapes[name]
         signs.append(base + -(-channels // plan.p_in) * rows * cols)
     return max(features), max(signs)

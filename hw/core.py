@@ -11,6 +11,9 @@ from amaranth.utils import exact_log2
 from r2b.hw import epilogue, stem, vector, weights
 from r2b.hw.engine import Engine
 from r2b.hw.epilogue import Epilogue
+from r2b.hw.front import TRACE as FRONT_TRACE
+from r2b.hw.front import Front
+from r2b.hw.halves import ports_of
 from r2b.hw.memory import Banked, registered_read, rom
 from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
@@ -29,6 +32,8 @@ class Core(wiring.Component):
     """Runs the Program's stages on each frame, or batch of frames, and puts out its logits.
 
     With several frames to a batch, ``busy``, ``done``, ``run`` and ``counters`` are the batch's.
+
+    With a front in the Plan that one runs the first stage, and everything here is for the others.
 
     Members
     -------
@@ -50,7 +55,10 @@ class Core(wiring.Component):
     stage : Out
         Index of the running stage.
     counters : Out
-        The last frame's cycles, by cause; two cycles after ``done``.
+        The last frame's cycles, by cause; two cycles after ``done``. Of the other stages where
+        there is a front.
+    begun : Out(1)
+        Only with a front. Pulse: a frame begins.
     """
 
     def __init__(self, params: CoreParams) -> None:
@@ -80,6 +88,11 @@ class Core(wiring.Component):
         members |= {f"trace_{name}": Out(width) for name, width in TRACE.items()}
         members["trace_fm_data"] = Out(plan.lanes * plan.act_bits)
         members["trace_sm_data"] = Out(plan.lanes)
+        self.front = None
+        if p.front is not None:
+            self.front = front = Front(p.front, ports_of(p.geometry))
+            members["begun"] = Out(1)
+            members |= {f"trace_front_{name}": Out(front.trace[name]) for name in FRONT_TRACE}
         super().__init__(members)
 
     def elaborate(self, platform) -> Module:
@@ -96,7 +109,10 @@ class Core(wiring.Component):
         with m.If(go):
             m.d.sync += d.eq(port.data)
         engines = self._engines(m, d, go, sequencer)
-        frame, line = self._frame(m, engines, sequencer)
+        if self.front is None:
+            frame, line = self._frame(m, engines, sequencer)
+        else:
+            frame, line = self._split(m, d, go, sequencer), None
         unit = self._vector(m, d, go, engines, sequencer)
         if self.streamed:
             self._feed(m, d, engines, unit)
@@ -181,6 +197,26 @@ class Core(wiring.Component):
         self.bad = bad
         return frame, line
 
+    def _split(self, m: Module, d, go, sequencer) -> Front:
+        """The front: its results are taken when a frame begins, and free when they were read."""
+        m.submodules.front = front = self.front
+        ports, bad = front.ports, Signal()
+        ended = sequencer.done if ports.head else sequencer.stage_done & d.front_free
+        connect(m, wiring.flipped(self.frames), front.frames)
+        m.d.comb += [
+            front.run.eq(self.run),
+            front.take.eq(front.full & sequencer.new_frame & go),
+            front.free.eq(ended & go),
+            sequencer.frame.eq(front.full),
+            sequencer.bad.eq(bad),
+            self.begun.eq(front.begun),
+        ]
+        for name in FRONT_TRACE:
+            m.d.comb += getattr(self, f"trace_front_{name}").eq(getattr(front, f"shown_{name}"))
+        with m.If(front.take):
+            m.d.sync += bad.eq(front.bad)
+        return front
+
     def _vector(self, m: Module, d, go, engines, sequencer) -> vector.VectorUnit:
         m.submodules.vector = unit = vector.VectorUnit(self.params.vector)
         bad = sequencer.bad
@@ -222,8 +258,7 @@ class Core(wiring.Component):
             causes[1].eq(unfed & ~causes[0]),
             causes[2].eq(blocked & ~causes[:2].any()),
             go.eq(~causes.any()),
-            self.busy.eq(sequencer.busy),
-            self.stage.eq(self.number),
+            *self._running(sequencer),
             self.done.eq(sequencer.done & go),
         ]
         if not self.params.batch.several:
@@ -238,6 +273,15 @@ class Core(wiring.Component):
             m.d.sync += [counted[number].eq(condition), running[name].eq(after)]
             with m.If(ended):
                 m.d.sync += [self.counters[name].eq(after), running[name].eq(0)]
+
+    def _running(self, sequencer) -> list:
+        """Whether a frame is worked on, and the number of the stage that runs."""
+        if self.front is None:
+            return [self.busy.eq(sequencer.busy), self.stage.eq(self.number)]
+        return [
+            self.busy.eq(sequencer.busy | self.front.busy),
+            self.stage.eq(Mux(sequencer.busy, self.number, 0)),
+        ]
 
     # --- data --------------------------------------------------------------------------------
 
@@ -264,7 +308,7 @@ class Core(wiring.Component):
             lanes.gate_data.eq(unit.gate_data),
             sink.d.eq(d),
             sink.sum_addr.eq(self._sum_place(unit)),
-            unit.sum_data.eq(sink.sum_data),
+            unit.sum_data.eq(self._sums(m, d, unit, sink.sum_data)),
             sink.token.eq(lanes.token),
             sink.values.eq(lanes.values),
         ]
@@ -288,6 +332,15 @@ class Core(wiring.Component):
             return unit.sum_addr
         return unit.sum_addr + batch.offset(unit.frame, self.params.sinks.sum_depth)
 
+    def _sums(self, m: Module, d, unit, own):
+        """The channel sums that a job of the vector unit reads: the own ones, or the front's."""
+        front = self.front
+        if front is None or not (front.ports.sums or front.ports.head):
+            return own
+        m.d.comb += front.sum_addr.eq(unit.sum_addr)
+        gates = d.front_sums if front.ports.sums else 0
+        return Mux(Mux(unit.head, int(front.ports.head), gates), front.sum_data, own)
+
     def _request_layout(self, engines) -> data.StructLayout:
         """Fields of a drain request that the epilogue uses; widths of the wider engine."""
         widths: dict[str, int] = {}
@@ -304,25 +357,43 @@ class Core(wiring.Component):
         p = self.params
         memory = Banked(m, "features", p.sinks.values, p.fm_words)
         memory.write(m, sink.fm_en, sink.fm_addr, sink.fm_data)
-        real = engines[False]
-        both = any(conv.chain.skip and not conv.binary for conv in p.geometry.convs)
-        address = real.pixel.src if both else Mux(d.binary, lanes.skip_addr, real.pixel.src)
-        read = memory.read(m, address, "feature")
-        skip = memory.read(m, lanes.skip_addr, "skip") if both else read
+        real, reads = engines.get(False), []
+        if real is None:  # of a back
+            skip = self._read(m, d, memory, lanes.skip_addr, "feature")
+        else:
+            both = any(conv.chain.skip and not conv.binary for conv in p.geometry.convs)
+            address = real.pixel.src if both else Mux(d.binary, lanes.skip_addr, real.pixel.src)
+            read = self._read(m, d, memory, address, "feature")
+            skip = self._read(m, d, memory, lanes.skip_addr, "skip") if both else read
+            reads = [real.operand.eq(self._operands(m, d, real, line, signs, read))]
+        m.d.comb += [
+            lanes.skip_data.eq(skip),
+            *reads,
+            *self._multiplied(m, d, memory, lanes),
+            *([] if line is None else self._window(d, real, line)),
+        ]
+
+    def _operands(self, m: Module, d, real, line, signs, read):
+        """What the MAC array takes: of the frame, of the feature memory or of the sign memory."""
+        p = self.params
         width = p.engines[False].array.a_width
         operands = Signal(data.ArrayLayout(signed(width), p.sinks.lanes), name="operands")
         values = read if p.presum is None else self._presums(m, real, read)
-        pixels = Signal.like(line.o, name="pixels")  # they come as late as what is read
-        m.d.sync += pixels.eq(line.o)
+        if line is not None:
+            pixels = Signal.like(line.o, name="pixels")  # they come as late as what is read
+            m.d.sync += pixels.eq(line.o)
         for lane in range(p.sinks.lanes):
             value = values[lane]
             if signs is not None:  # bits stand for -1 and 1
                 value = Mux(d.from_signs, Mux(signs[lane], 1, -1), value)
-            m.d.sync += operands[lane].eq(Mux(d.frame, pixels[lane], value))
-        m.d.comb += [
-            lanes.skip_data.eq(skip),
-            real.operand.eq(operands),
-            *self._multiplied(m, memory, lanes),
+            if line is not None:
+                value = Mux(d.frame, pixels[lane], value)
+            m.d.sync += operands[lane].eq(value)
+        return operands
+
+    def _window(self, d, real, line) -> list:
+        """Where in the frame the MAC array reads."""
+        return [
             line.src.eq(real.pixel.src),
             line.phase.eq(real.pixel.phase),
             line.byte.eq(real.pixel.byte),
@@ -340,35 +411,60 @@ class Core(wiring.Component):
         ]
         return buffer.o
 
-    def _multiplied(self, m: Module, memory: Banked, lanes: Epilogue) -> list:
+    def _multiplied(self, m: Module, d, memory: Banked, lanes: Epilogue) -> list:
         """The epilogue's factors out of the feature memory."""
         if not lanes.multiplies:
             return []
-        return [lanes.multiply_data.eq(memory.read(m, lanes.multiply_addr, "multiply"))]
+        return [lanes.multiply_data.eq(self._read(m, d, memory, lanes.multiply_addr, "multiply"))]
+
+    def _read(self, m: Module, d, memory: Banked, address, name: str):
+        """A word of the feature memory; of the front's where the stage says so."""
+        own = memory.read(m, address, name)
+        if self.front is None or not getattr(self.front.ports, name):
+            return own
+        m.d.comb += self.front.fm_read_addr[name].eq(address)
+        found = Signal.like(own, name=f"{name}_found")
+        theirs = self.front.fm_read[name].as_value()
+        m.d.comb += found.as_value().eq(Mux(d[f"front_{name}"], theirs, own.as_value()))
+        return found
 
     def _sign_memory(self, m: Module, d, engines, sink):
         """One word of P_in bits per read and pixel of a group, from a copy for each; written
         ``lanes`` bits at a time. Gives the bits that the real engine asked for, or None.
         """
-        p, binary, real = self.params, engines.get(True), engines[False]
+        p, binary, real = self.params, engines.get(True), engines.get(False)
         from_signs = any(conv.part.signs for conv in p.geometry.convs)
         if binary is None and not from_signs:
             return None
         banks = p.sinks.sign_banks
         shift = exact_log2(banks) if from_signs else 0
-        address = real.pixel.src >> shift
+        address = 0 if real is None else real.pixel.src >> shift
         px = 1 if binary is None else binary.params.array.px
         if binary is not None:
             first = binary.pixel.src if px == 1 else binary.pixel.px_src[0]
             address = Mux(d.binary, first, address) if from_signs else first
         word = registered_read(m, self._signs(m, "signs", sink), address, "sign_word")
+        word = self._chosen_signs(m, d, 0, address, word)
         words = [word]
         for j in range(1, px):
             copy = self._signs(m, f"signs_{j}", sink)
-            words.append(registered_read(m, copy, binary.pixel.px_src[j], f"sign_word_{j}"))
+            address = binary.pixel.px_src[j]
+            later = registered_read(m, copy, address, f"sign_word_{j}")
+            words.append(self._chosen_signs(m, d, j, address, later))
         if binary is not None:
             self._binary_operand(m, d, binary, words)
         return self._real_bits(m, d, real, word, shift) if from_signs else None
+
+    def _chosen_signs(self, m: Module, d, copy: int, address, own):
+        """A word of the sign memory, or of the front's where the stage says so."""
+        if self.front is None or copy >= self.front.ports.signs:
+            return own
+        word = Signal.like(own, name=f"sign_chosen_{copy}")
+        m.d.comb += [
+            self.front.sm_read_addr[copy].eq(address),
+            word.eq(Mux(d.front_signs, self.front.sm_read[copy], own)),
+        ]
+        return word
 
     def _signs(self, m: Module, name: str, sink) -> Memory:
         """A copy of the sign memory."""

@@ -15,6 +15,7 @@ from amaranth.lib import data
 from r2b.hw.batch import batch_of, frame_fields
 from r2b.hw.buildable import factor_kind
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.halves import BACK, last_reader, ports_of, reads_of
 
 
 def field_shape(values: list[int]):
@@ -86,6 +87,8 @@ def stage_rows(geometry: ProgramGeometry) -> list[dict[str, int]]:
         row |= _later_rounds(conv, geometry)
         if geometry.plan.batch > 1:
             row |= frame_fields(conv, batch_of(geometry))
+        if geometry.side == BACK:
+            row |= _front(conv, geometry)
         if geometry.plan.weights == "stream":  # addresses count from the segment's start
             row["weight_base"] = 0
             row["tile_words"] *= conv.pixel_outer and not conv.buffered
@@ -162,6 +165,18 @@ def _passes(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
             "first_sign_word": part.first_channel // geometry.plan.p_in,
             "first_sign_bank": part.first_channel % geometry.plan.p_in // geometry.plan.lanes,
         }
+    return row
+
+
+def _front(conv: ConvGeometry, geometry: ProgramGeometry) -> dict[str, int]:
+    """What is read of the front's memories, and whether they are free behind this pass."""
+    reads, ports = reads_of(conv, geometry), ports_of(geometry)
+    index = geometry.convs.index(conv)
+    number, after = geometry.numbers[index], geometry.numbers[index + 1 : index + 2]
+    row = {"front_free": number == last_reader(geometry) and after != [number]}
+    for name in ("feature", "skip", "multiply", "signs", "sums"):
+        if getattr(ports, name):
+            row[f"front_{name}"] = getattr(reads, name)
     return row
 
 

@@ -7,15 +7,20 @@ while the stage that reads them runs.
 deliver one pixel and one weight word per cycle from cycle 0 on, the result is always taken, and the
 waiting that remains is exact too: a frame's rows arrive one after the other, and streamed weights
 arrive segment after segment.
+
+With a front two such recurrences depend on each other: the front begins a frame when its pixels
+arrive, its memories are free and the frame before is out of it; the back begins it when the front
+is done and the frame before is out of the back.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from r2b.hw import timing, weights
 from r2b.hw.engine import RowsMissing
 from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.halves import last_reader
 from r2b.hw.params import core_params
 from r2b.hw.stem import FrameParams
 from r2b.hw.timing import StageCycles
@@ -41,6 +46,8 @@ class FrameCycles:
         First and last cycle in which it is worked on.
     active, wait_input, wait_weights : int
         They add up to ``last - first + 1``.
+    front : FrameCycles or None
+        The same of the front, if there is one; all else is the back's then.
     """
 
     first: int
@@ -48,6 +55,12 @@ class FrameCycles:
     active: int
     wait_input: int
     wait_weights: int
+    front: FrameCycles | None = None
+
+    @property
+    def work(self) -> int:
+        """Cycles of all stages, without waiting."""
+        return self.active + (0 if self.front is None else self.front.active)
 
     @property
     def cycles(self) -> int:
@@ -60,18 +73,39 @@ def predict_frames(geometry: ProgramGeometry, count: int) -> list[FrameCycles]:
     stages = timing.predict(geometry)
     rows = _Rows(core_params(geometry).frame)
     segments = _Segments(geometry) if geometry.plan.weights == "stream" else None
+    if geometry.plan.front_out:
+        return _overlapped(stages, last_reader(geometry.back), rows, segments, count)
     frames: list[FrameCycles] = []
     idle = 0  # first cycle in which the sequencer may see the frame
     for _ in range(count):
-        frame = _run_frame(stages, max(idle, rows.begun) + 1, rows, segments)
+        frame, _ = _run_frame(stages, max(idle, rows.begun) + 1, rows, segments)
         frames.append(frame)
         idle = frame.last + 1
     return frames
 
 
-def _run_frame(stages: list[StageCycles], first: int, rows: _Rows, segments) -> FrameCycles:
+def _overlapped(
+    stages: list[StageCycles], reader: int, rows: _Rows, segments: _Segments | None, count: int
+) -> list[FrameCycles]:
+    """Front and back; stage ``reader`` is the last one that reads the front's results."""
+    frames: list[FrameCycles] = []
+    front_idle = back_idle = free = 0
+    for _ in range(count):
+        front, _ = _run_frame(stages[:1], max(front_idle, rows.begun, free) + 1, rows, None)
+        front_idle = front.last + 1
+        first = max(back_idle, front_idle) + 1
+        back, ends = _run_frame(stages[1:], first, rows, segments)
+        back_idle, free = back.last + 1, ends[reader - 1] + 1
+        frames.append(replace(back, front=front))
+    return frames
+
+
+def _run_frame(
+    stages: list[StageCycles], first: int, rows: _Rows, segments: _Segments | None
+) -> tuple[FrameCycles, list[int]]:
+    """A frame's stages from a cycle on, and the last cycle of each of them."""
     now = first  # cycle in which the stage begins
-    waits = [0, 0]
+    waits, ends = [0, 0], []
     for stage in stages:
         for event in stage.events:
             cycle = now + event.cycle
@@ -90,8 +124,9 @@ def _run_frame(stages: list[StageCycles], first: int, rows: _Rows, segments) -> 
             elif event.kind == timing.RETURN_FRAME:
                 rows.next_frame(cycle)
         now += stage.active
+        ends.append(now - 1)
     active = sum(stage.active for stage in stages)
-    return FrameCycles(first, now - 1, active, waits[0], waits[1])
+    return FrameCycles(first, now - 1, active, waits[0], waits[1]), ends
 
 
 class _Rows:

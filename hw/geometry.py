@@ -19,7 +19,7 @@ is per frame, except for the weight stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -29,6 +29,7 @@ import numpy as np
 from r2b.hw.batch import tile_frames
 from r2b.hw.buildable import unbuildable
 from r2b.hw.chain import Chain, chain_of
+from r2b.hw.halves import BACK, FRONT, half_of, unsplittable
 from r2b.hw.loops import (
     Run,
     Step,
@@ -439,24 +440,38 @@ class ProgramGeometry:
                 f"the Plan is for {plan.act_bits}-bit tensors, the Program has {program.act_bits}"
             )
         check_stages(program)
-        self.program, self.plan = program, plan
+        _refuse(unsplittable(program) if plan.front_out else ())
+        self.program, self.plan, self.side, self.whole = program, plan, "", self
         self.convs, self.numbers = [], []
         for number, stage in enumerate(program.stages):
+            own = plan.front if plan.front_out and number == 0 else plan
             for run in runs_of(stage):
                 for part in passes_of(program, run):
-                    self.convs.append(ConvGeometry(run, part, plan))
+                    self.convs.append(ConvGeometry(run, part, own))
                     self.numbers.append(number)
         found = [text for conv in self.convs for text in unbuildable(conv, program, plan)]
-        pairs = ((conv.stage.name, conv.conv) for conv in self.convs)
-        reals = ((name, conv) for name, conv in pairs if isinstance(conv, RealConv))
-        found += unpackable(reals, plan, self.sum_bits)
-        if found:
-            raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(found))
+        for half in (self.front, self.back) if plan.front_out else (self,):
+            pairs = ((conv.stage.name, conv.conv) for conv in half.convs)
+            reals = [(name, conv) for name, conv in pairs if isinstance(conv, RealConv)]
+            found += unpackable(reals, half.plan, half.side, half.value_bits, half.sum_bits)
+        _refuse(found)
+
+    @property
+    def front(self) -> ProgramGeometry:
+        """The first stage alone, for the front's Plan."""
+        return remember(self, FRONT, None, lambda: half_of(self, FRONT))
+
+    @property
+    def back(self) -> ProgramGeometry:
+        """All other stages; the geometry itself where there is no front."""
+        if not self.plan.front_out or self.side:
+            return self
+        return remember(self, BACK, None, lambda: half_of(self, BACK))
 
     def with_gate_macs(self, gate_macs: int) -> ProgramGeometry:
         """The same for a Plan with another vector unit, of which no loop or address depends."""
         other = copy(self)
-        other.plan = replace(self.plan, gate_macs=gate_macs)
+        other.whole, other.plan = other, replace(self.plan, gate_macs=gate_macs)
         return other
 
     @property
@@ -466,8 +481,8 @@ class ProgramGeometry:
 
     @property
     def split(self) -> bool:
-        """Whether some stage has several passes."""
-        return len(self.convs) > len(self.program.stages)
+        """Whether passes are not numbered as stages are: a stage has several, or it is a back."""
+        return self.numbers != list(range(len(self.program.stages)))
 
     @property
     def buffered(self) -> bool:
@@ -477,7 +492,12 @@ class ProgramGeometry:
     @property
     def operand_bits(self) -> int:
         """Bits of what the MAC array takes: pixels less zero points, values, or sums of them."""
-        return operand_width(self.plan.act_bits, self.sum_bits)
+        return operand_width(self.value_bits, self.sum_bits)
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of a value that a MAC array takes: the front's takes pixels alone."""
+        return 0 if self.side == FRONT else self.plan.act_bits
 
     @property
     def sum_bits(self) -> int:
@@ -497,3 +517,9 @@ class ProgramGeometry:
     def engine(self, binary: bool) -> list[ConvGeometry]:
         """Stages of one engine in order."""
         return [conv for conv in self.convs if conv.binary is binary]
+
+
+def _refuse(found: Iterable[str]) -> None:
+    problems = list(found)
+    if problems:
+        raise PlanError("this Plan cannot be built:\n  " + "\n  ".join(problems))

@@ -14,7 +14,7 @@ holds, and the factor costs no logic. It fits ``W`` bits since w1 is never ``-2*
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -71,10 +71,16 @@ def stored(vectors: np.ndarray, first: Sequence[int]) -> np.ndarray:
     return found
 
 
-def unpackable(convs: Iterable[tuple[str, RealConv]], plan: Plan, sum_bits: int) -> Iterator[str]:
-    """Why the products of these convolutions, with their stages, do not fit in a Plan's pairs."""
-    if plan.mac_packing == 2:
-        yield from misfits(list(convs), plan.act_bits, device(plan.device).family, sum_bits)
+def unpackable(
+    convs: Sequence[tuple[str, RealConv]], plan: Plan, side: str, act_bits: int, sum_bits: int
+) -> Iterator[str]:
+    """Why the products of these convolutions, with their stages, do not fit in a Plan's pairs.
+
+    ``side`` is ``front`` where they are a front's, of which the Plan is, too.
+    """
+    if plan.mac_packing == 2 and convs:
+        for text in misfits(convs, act_bits, device(plan.device).family, sum_bits):
+            yield text.replace("mac_packing", "front_packing") if side == "front" else text
 
 
 def misfits(

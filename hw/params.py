@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from r2b.hw import descriptor as tables
 from r2b.hw import pool, rounds, sinks, stem, vector, weights
 from r2b.hw.array import ArrayParams
-from r2b.hw.batch import ALONE, Batch, batch_of
+from r2b.hw.batch import ALONE, Batch, batch_of, memory_words
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.halves import BACK
 from r2b.hw.memo import remember
 from r2b.hw.packing import pairs_of
 from r2b.hw.plan import Plan
@@ -30,7 +31,8 @@ take tens of megabytes."""
 class CoreParams:
     """Everything the core is built from, derived from a Program and a Plan.
 
-    Build one with :func:`core_params`.
+    Build one with :func:`core_params`. With a front in the Plan these are the back's, and
+    ``front`` has the front's; each has the geometry of its own stages.
     """
 
     geometry: ProgramGeometry
@@ -51,6 +53,7 @@ class CoreParams:
     pool_near: bool
     presum: PresumParams | None = None
     batch: Batch = ALONE
+    front: CoreParams | None = None
 
 
 def core_params(geometry: ProgramGeometry) -> CoreParams:
@@ -59,6 +62,13 @@ def core_params(geometry: ProgramGeometry) -> CoreParams:
 
 
 def _core_params(geometry: ProgramGeometry) -> CoreParams:
+    if not geometry.plan.front_out:
+        return _half_params(geometry)
+    front = _half_params(geometry.front)
+    return replace(_half_params(geometry.back), frame=front.frame, front=front)
+
+
+def _half_params(geometry: ProgramGeometry) -> CoreParams:
     plan = geometry.plan
     stages = tables.Table(tables.stage_rows(geometry))
     taps = tables.Table(tables.tap_rows(geometry)[0])
@@ -73,11 +83,12 @@ def _core_params(geometry: ProgramGeometry) -> CoreParams:
         plan.lanes, plan.act_bits, vectors.sum_width, plan.p_in // plan.lanes,
         max(1, (fm_words - 1).bit_length()), max(1, (sm_words - 1).bit_length()),
         max(conv.all_groups for conv in geometry.convs), remember(
-            geometry.program, "thresholds", plan.lanes, lambda: sinks.threshold_rows(geometry)
+            geometry.program, "thresholds", (plan.lanes, geometry.side),
+            lambda: sinks.threshold_rows(geometry),
         ), batch,
     )  # fmt: skip
     lanes = remember(
-        geometry.program, "epilogue", (plan.lanes, acc, plan.constants),
+        geometry.program, "epilogue", (plan.lanes, acc, plan.constants, geometry.side),
         lambda: rounds.epilogue_params(geometry, acc),
     )  # fmt: skip
     engines = {}
@@ -117,7 +128,11 @@ def presum_params(geometry: ProgramGeometry) -> PresumParams | None:
 def _address_width(geometry: ProgramGeometry, fm_words: int, sm_words: int) -> int:
     """Bits for every address and offset, signed, with room for one step beyond the end."""
     plan = geometry.plan
-    extents = [fm_words, sm_words, plan.line_words]
+    extents = [fm_words, sm_words]
+    if geometry.side == BACK:  # it reads the front's memories, too
+        extents += memory_words(geometry.whole.front)
+    else:
+        extents.append(plan.line_words)
     for conv in geometry.convs:
         words = conv.tiles_out * conv.steps_per_tile * conv.load_words
         extents += [words, conv.rows_in * conv.row_words, conv.cols_in * conv.values_per_tap]
@@ -177,27 +192,29 @@ def _frame_params(geometry: ProgramGeometry) -> FrameParams:
     )  # fmt: skip
 
 
-def word_key(conv: ConvGeometry) -> tuple[Hashable, ...]:
+def word_key(geometry: ProgramGeometry, binary: bool) -> tuple[Hashable, ...]:
     """What the content of an engine's weight memory depends on, besides the width of a word."""
-    return conv.lanes_in, conv.lanes_out, () if conv.binary else pairs_of(conv.plan)
+    conv = geometry.engine(binary)[0]
+    side = () if conv.binary or not geometry.side else (geometry.side,)
+    return *side, conv.lanes_in, conv.lanes_out, () if conv.binary else pairs_of(conv.plan)
 
 
 def weight_words(geometry: ProgramGeometry, binary: bool) -> tuple[int, ...]:
     """An engine's weights, all of the network."""
     convs = geometry.engine(binary)
-    first = convs[0]
     word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
     kind, most = ("binary words", FEW) if binary else ("real words", MORE)
     return remember(
-        geometry.program, kind, (*word_key(first), word),
+        geometry.program, kind, (*word_key(geometry, binary), word),
         lambda: tuple(w for conv in convs for w in conv.weight_words()), most,
     )  # fmt: skip
 
 
 def with_gate_macs(params: CoreParams, gate_macs: int) -> CoreParams:
     """The same core with another vector unit: nothing else depends on its products per cycle."""
-    geometry = params.geometry.with_gate_macs(gate_macs)
-    found = replace(params, geometry=geometry, vector=_vector_params(geometry))
+    geometry = params.geometry.whole.with_gate_macs(gate_macs)
+    back = geometry.back
+    found = replace(params, geometry=back, vector=_vector_params(back))
     return remember(geometry, "core", None, lambda: found)
 
 

@@ -7,7 +7,7 @@ Nothing here touches hardware; what a Plan implies for a Program is in :mod:`r2b
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ MOST_FRAMES = 16
 """Largest batch."""
 OPTIONAL = {
     "hop", "vector", "constants", "presum_buffer", "mac_packing", "lut_macs", "p_px", "batch",
+    "front_out", "front_luts", "front_packing",
 }  # fmt: skip
 """Fields that a ``plan.json`` may lack: older ones do."""
+FRONT_LOADS = 16
+"""Cycles in which a front's weight ROM loads a step, of 8-bit weights."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,16 @@ class Plan:
     batch : int
         Frames that each stage runs for before the next stage begins, so that streamed weights come
         once for all of them. Feature and sign memory are as many times as large.
+    front_out : int
+        Processing elements of the *front*: a MAC array of its own, with ``lanes`` lanes, that runs
+        the first stage of the next frame while the other stages of this one run. A multiple of
+        ``lanes``; 0: no front. Its weights are on chip with either value of ``weights``.
+    front_luts, front_packing : int
+        What ``lut_macs`` and ``mac_packing`` are to the MAC array, of the front's. It takes pixels
+        alone, 9 bits, so that two products share a block of every Xilinx device.
     tensors, signs : dict
-        Name -> first word in the feature memory and in the sign memory.
+        Name -> first word in the feature memory and in the sign memory. With a front the first
+        stage's are in memories of its own, and all others in the other ones.
     pixel_outer : tuple of str
         Stages that run pixel tile > output-channel tile (all their weights stay available), besides
         those that read the frame, which always do.
@@ -106,6 +117,9 @@ class Plan:
     lut_macs: int = 0
     p_px: int = 1
     batch: int = 1
+    front_out: int = 0
+    front_luts: int = 0
+    front_packing: int = 1
     tensors: dict[str, int] = field(default_factory=dict)
     signs: dict[str, int] = field(default_factory=dict)
     pixel_outer: tuple[str, ...] = ()
@@ -127,12 +141,15 @@ class Plan:
                 )
         if self.line_words & (self.line_words - 1):
             raise PlanError(f"Plan: line_words must be a power of two, not {self.line_words}")
-        if type(self.mac_packing) is not int or self.mac_packing not in (1, 2):
-            raise PlanError(f"Plan: mac_packing must be 1 or 2, not {self.mac_packing!r}")
+        for name in ("mac_packing", "front_packing"):
+            value = getattr(self, name)
+            if type(value) is not int or value not in (1, 2):
+                raise PlanError(f"Plan: {name} must be 1 or 2, not {value!r}")
         if type(self.lut_macs) is not int or not 0 <= self.lut_macs <= self.mac_out:
             raise PlanError(
                 f"Plan: lut_macs must be 0 to mac_out {self.mac_out}, not {self.lut_macs!r}"
             )
+        self._check_front()
         if self.weights not in WEIGHT_SOURCES:
             raise PlanError(f"Plan: weights must be one of {WEIGHT_SOURCES}, not {self.weights!r}")
         if self.constants not in CONSTANTS:
@@ -143,6 +160,33 @@ class Plan:
             raise PlanError(f"Plan: batch must be 1 to {MOST_FRAMES} frames, not {self.batch!r}")
         if self.vector == "stream":
             self._check_streamed_vector()
+
+    def _check_front(self) -> None:
+        for name in ("front_out", "front_luts"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise PlanError(f"Plan: {name} must be 0 or a positive integer, not {value!r}")
+        if self.front_out and self.batch > 1:
+            raise PlanError(
+                f"Plan: front_out {self.front_out} needs batch 1, not {self.batch}: a front takes "
+                "one frame at a time; choose front_out 0 or batch 1"
+            )
+        if self.front_out % self.lanes:
+            raise PlanError(f"Plan: lanes must divide front_out {self.front_out}, not {self.lanes}")
+        if self.front_luts > self.front_out:
+            raise PlanError(
+                f"Plan: front_luts must be 0 to front_out {self.front_out}, not {self.front_luts}"
+            )
+
+    @property
+    def front(self) -> Plan:
+        """What the front is built from: an accelerator of the first stage alone."""
+        word = -(-8 * self.lanes * self.front_out // FRONT_LOADS)
+        return replace(
+            self, front_out=0, front_luts=0, mac_out=self.front_out, lut_macs=self.front_luts,
+            mac_packing=self.front_packing, front_packing=1, mac_weight_word=word, weights="chip",
+            vector="chip", presum_buffer=False,
+        )  # fmt: skip
 
     def _check_streamed_vector(self) -> None:
         if self.weights != "stream":

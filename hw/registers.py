@@ -228,12 +228,17 @@ class RegisterFile(wiring.Component):
         Pulses, in the order of ERRORS.
     counters : In
         The last frame's cycles, by cause.
+    begun : In(1)
+        Only if ``overlapped``, since ``busy`` may stay then. Pulse: a frame begins.
     """
 
-    def __init__(self, constants: dict[str, int], several: bool = False) -> None:
-        self.constants, self.several = constants, several
+    def __init__(
+        self, constants: dict[str, int], several: bool = False, overlapped: bool = False
+    ) -> None:
+        self.constants, self.several, self.overlapped = constants, several, overlapped
         super().__init__(
             ({"given": In(1)} if several else {})
+            | ({"begun": In(1)} if overlapped else {})
             | {
                 "axil": In(axi_lite()),
                 "interrupt": Out(1),
@@ -259,12 +264,13 @@ class RegisterFile(wiring.Component):
         dropped = self._count(m, "dropped", self.dropped)
         began = Signal()  # busy a cycle ago
         m.d.sync += began.eq(self.busy)
+        begins = self.begun if self.overlapped else self.busy & ~began
         error = Cat(state[f"ERR.{name}"] for name in ERRORS).any()
         inputs = {
             "CTRL.done": self.done,
             "CTRL.idle": ~self.busy,
             "CTRL.ready": ~state["CTRL.start"],
-            "CTRL.start": (self.busy & ~began) | self.soft_reset,
+            "CTRL.start": begins | self.soft_reset,
             "ISR.done": self.done,
             "ISR.error": self.errors.any(),
             "STATUS.busy": self.busy,

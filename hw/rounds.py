@@ -10,6 +10,7 @@ from amaranth.lib import data
 
 from r2b.hw.descriptor import field_shape
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.halves import FRONT
 from r2b.hw.loops import pack_fields
 from r2b.ir.program import MULTIPLIER_BITS, Affine
 
@@ -32,7 +33,8 @@ class RoundParams:
     sum_width : int
         Bits of ``operand * multiplier + offset``.
     gated, skip, multiply : bool
-        Some stage of the network has this in this round; the first round always has the first two.
+        Some stage of the network has this in this round; the first round always has the first two,
+        but for a front's.
     out_width : int
         Bits of the round's values.
     rows : tuple of int
@@ -157,13 +159,13 @@ def _round_params(geometry: ProgramGeometry, index: int, width: int) -> RoundPar
     shifts = [part.shift for part, _ in parts]
     widest = max((abs(v) for v in offsets), default=0) + (1 << max(shifts))
     limit = (1 << (width - 1)) * (1 << (MULTIPLIER_BITS - 1)) + widest
-    last = index == geometry.rounds - 1
+    last, usual = index == geometry.rounds - 1, index == 0 and geometry.side != FRONT
     ends = [end for conv in geometry.convs for end in conv.chain.round(index).reach]
     params = RoundParams(
         index, lanes, width, field_shape([-1, *knots]), field_shape([-1, *offsets]), min(shifts),
         (max(shifts) - min(shifts)).bit_length(), limit.bit_length() + 1,
-        gated=index == 0,
-        skip=index == 0 or any(part.skip for part, _ in parts),
+        gated=usual,
+        skip=usual or any(part.skip for part, _ in parts),
         multiply=any(part.multiply for part, _ in parts),
         logic=geometry.plan.constants == "logic",
         out_width=geometry.plan.act_bits if last else signed_width(min(ends), max(ends)),

@@ -83,3 +83,42 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
         return m
+
+
+class FrontSequencer(wiring.Component):
+    """The front's only stage, for each frame; it takes STAGE_SETUP cycles before its start, too.
+
+    Members
+    -------
+    frame : In(1)
+        A frame has begun to arrive, and there is room for its results.
+    stage_done : In(1)
+    start : Out(1)
+    busy, begun, done : Out(1)
+        A frame is being worked on; its first cycle, and its last one.
+    """
+
+    def __init__(self) -> None:
+        members = {"frame": In(1), "stage_done": In(1)}
+        super().__init__(members | dict.fromkeys(("start", "busy", "begun", "done"), Out(1)))
+
+    def elaborate(self, platform) -> Module:
+        """The phases of a stage."""
+        m = Module()
+        m.d.comb += self.busy.eq(1)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.busy.eq(0)
+                with m.If(self.frame):
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.comb += self.begun.eq(1)
+                m.next = "START"
+            with m.State("START"):
+                m.d.comb += self.start.eq(1)
+                m.next = "RUN"
+            with m.State("RUN"):
+                with m.If(self.stage_done):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
+        return m

@@ -97,10 +97,11 @@ def predict(geometry: ProgramGeometry) -> list[StageCycles]:
 
 def _predict(geometry: ProgramGeometry) -> list[StageCycles]:
     params = core_params(geometry)
+    front = params.front
     stages: list[StageCycles] = []
     jobs = iter(params.vector.tables.sizes)
     for number, conv in zip(geometry.numbers, geometry.convs, strict=True):
-        found = conv_cycles(conv, params)
+        found = conv_cycles(conv, front if front is not None and number == 0 else params)
         if conv.stage.gate is not None and params.vector.bus:
             events = _vector_events(conv.stage.gate, next(jobs), params.vector, START)
             found = replace(found, events=sorted(found.events + events))

@@ -86,7 +86,8 @@ class Top(Elaboratable):
         m.d.comb += [ClockSignal().eq(self.aclk), ResetSignal().eq(~self.aresetn)]
         batch = self.params.batch
         constants = registers.constants(self.params.geometry.plan, self.model_hash)
-        m.submodules.registers = file = RegisterFile(constants, batch.several)
+        overlapped = self.params.front is not None
+        m.submodules.registers = file = RegisterFile(constants, batch.several, overlapped)
         soft = ResetInserter(file.soft_reset)
         m.submodules.core = processor = soft(Core(self.params))
         logits = batch.frames * self.params.geometry.program.num_classes
@@ -146,3 +147,5 @@ class Top(Elaboratable):
         ]
         if self.params.batch.several:
             m.d.comb += file.given.eq(processor.given)
+        if file.overlapped:
+            m.d.comb += file.begun.eq(processor.begun)

@@ -63,6 +63,7 @@ def segments_of(geometry: ProgramGeometry) -> list[Segments]:
     are there when the stage begins, and its weights after it, so that the array has work meanwhile;
     the head's come last. Weights come once for each frame of a batch, tables once for all.
     """
+    geometry = geometry.back  # a front's weights are on chip
     found: list[Segments] = []
     frames = geometry.plan.batch
     streamed = geometry.plan.vector == "stream"
@@ -116,7 +117,7 @@ def stream_length(geometry: ProgramGeometry) -> int:
 def stream_words(geometry: ProgramGeometry) -> list[int]:
     """The weight stream of one batch: every target takes its own words in order of use."""
     contents = {
-        int(binary): chain.from_iterable(c.stream_words() for c in geometry.engine(binary))
+        int(binary): chain.from_iterable(c.stream_words() for c in geometry.back.engine(binary))
         for binary in (True, False)
     }
     if geometry.plan.vector == "stream":

@@ -19,7 +19,10 @@ import numpy.typing as npt
 AFTER = (1 << 64) - 1
 """``Access.at``: when all frames are done."""
 COUNTERS = ("cycles", "active", "wait_input", "wait_weights", "wait_output")
-EVENTS = ("first_beat", "last_beat", "start", "done", "first_result", "last_result")
+EVENTS = (
+    "first_beat", "last_beat", "start", "done", "first_result", "last_result", "front_start",
+    "front_done",
+)  # fmt: skip
 IDLE_LIMIT, FRAME_LIMIT = 200_000, 500_000_000
 """Cycles after which a run counts as hung: without any event, without a result."""
 FIXED = len(EVENTS) + 3 + len(COUNTERS)
@@ -170,6 +173,9 @@ class FrameCycles:
         The core's own counters, by cause; empty where the design shows none.
     stages : tuple
         Per stage and for the head: cycles active and cycles waiting.
+    front_start, front_done : int
+        When the front began and ended. With a front, ``start``, ``done``, ``total``, ``active`` and
+        ``counters`` are those of the other stages.
     """
 
     first_beat: int
@@ -182,6 +188,8 @@ class FrameCycles:
     active: int
     counters: dict[str, int]
     stages: tuple[tuple[int, int], ...]
+    front_start: int = 0
+    front_done: int = 0
 
     @property
     def latency(self) -> int:

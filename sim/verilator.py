@@ -311,6 +311,7 @@ def _render(interface: Interface, waves: str | None, work: Path) -> None:
         "bytes": widths,
         "signals": interface.signals,
         "core": interface.core,
+        "front": "trace_front_busy" in interface.signals,
         "weights": "s_axis_weights_tdata" in widths,
         "registers": "s_axil_awaddr" in widths,
         "feature_bytes": record_bytes(interface.signals.get("trace_fm_data", 0)),

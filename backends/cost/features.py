@@ -19,6 +19,7 @@ from r2b.backends.cost.memories import (
 from r2b.hw import compressor
 from r2b.hw.array import ArrayParams
 from r2b.hw.engine import EngineParams
+from r2b.hw.halves import FRONT, ports_of
 from r2b.hw.params import CoreParams
 from r2b.hw.popcount import COUNT_FAN_IN, FAN_IN, FIRST_LEVEL, BipolarDot, IntegerDot
 from r2b.ir.arith import SIGMOID_BITS
@@ -72,7 +73,10 @@ LUT_INPUTS = {"ecp5": 4, "xc7": 6, "xcup": 6}
 def features(
     params: CoreParams, family: str, known: list[Memory] | None = None
 ) -> dict[str, Features]:
-    """Component -> feature -> size; ``known``: the memories, where they were listed before."""
+    """Component -> feature -> size; ``known``: the memories, where they were listed before.
+
+    With a front, of the half that the parameters are of.
+    """
     found = {
         "weights": {"stream": float(params.geometry.plan.weights == "stream"), "one": 1.0},
         "epilogue": _epilogue(params),
@@ -83,6 +87,11 @@ def features(
         "control": {"one": 1.0},
         "shell": {"one": 1.0},
     }
+    if params.geometry.side == FRONT:
+        found |= {"control": {}, "vector": {}, "shell": {}}
+    elif params.front is not None:
+        found["frame"] = {}
+        found["maps"] |= {"muxes": _chosen(params)}
     if params.pooled:
         found["pool"] = _pool(params)
     for binary, engine in params.engines.items():
@@ -288,12 +297,20 @@ def _sinks(params: CoreParams) -> Features:
 def _maps(params: CoreParams) -> Features:
     """Feature and sign memory: the registers behind them and the choice of what is read."""
     p = params.sinks
+    operand = params.engines[False].array.a_width if False in params.engines else 0
     return {
-        "values": p.lanes * (p.value_width + params.engines[False].array.a_width),
+        "values": p.lanes * (p.value_width + operand),
         "signs": pixels_of(params) * p.lanes * p.sign_banks,
         "presums": 0 if params.presum is None else p.lanes * params.presum.sum_width,
         "one": 1,
     }
+
+
+def _chosen(params: CoreParams) -> int:
+    """Bits that are chosen between the front's memories and the back's."""
+    p, ports = params.sinks, ports_of(params.geometry)
+    words = len(ports.features) * p.value_width + ports.signs * p.sign_banks
+    return p.lanes * (words + p.sum_width * (ports.sums or ports.head))
 
 
 def _frame(params: CoreParams) -> Features:

@@ -167,7 +167,7 @@ class HardwareCost:
     @property
     def frame_cycles(self) -> int:
         """Cycles in which the core works on a frame, or batch; waiting for streams comes on top."""
-        return self.frame.active
+        return self.frame.work
 
     def fps(self, clock_mhz: float | None = None) -> float:
         """Frames per second at a clock, by default the Plan's."""
@@ -238,12 +238,13 @@ def _stage(
     ops, elsewhere = remember(stage, "ops", None, lambda: _ops(program, stage))
     frames = first.plan.batch
     loaded = sum(conv.batch_tiles * conv.num_steps * conv.load_words for conv in passes)
+    half = params.front if params.front is not None and first.from_frame else params
     return StageCost(
         name=stage.name,
         engine="binary" if first.binary else "real",
         cycles=cycles.active,
         compute=cycles.issued,
-        weights=sum(_loading(conv, params.engines[conv.binary]) for conv in passes),
+        weights=sum(_loading(conv, half.engines[conv.binary]) for conv in passes),
         epilogue=cycles.drained + sum(conv.batch_tiles * conv.num_tiles for conv in passes),
         gate=cycles.gate,
         macs=frames * (ops.binary + ops.real - elsewhere),

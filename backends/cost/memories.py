@@ -16,6 +16,7 @@ from r2b.hw.array import ArrayParams
 from r2b.hw.descriptor import Table
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.halves import FRONT, ports_of
 from r2b.hw.loops import PIXEL_BITS
 from r2b.hw.memo import remember
 from r2b.hw.memory import bank_depths
@@ -55,7 +56,9 @@ def _table(component: str, name: str, table: Table, **more: Any) -> Memory:
 
 
 def memories(params: CoreParams) -> list[Memory]:
-    """All memories."""
+    """All memories; with a front, of the half that the parameters are of."""
+    if params.geometry.side == FRONT:
+        return _front(params)
     found = [_table("control", "stages", params.stages, registered=True)]
     if params.geometry.split:
         numbers = [*params.geometry.numbers, len(params.geometry.program.stages)]
@@ -66,18 +69,38 @@ def memories(params: CoreParams) -> list[Memory]:
     for binary, engine in params.engines.items():
         found += _engine(params, engine, ENGINE_NAMES[binary])
     found += remember(params.epilogue, "memories", None, lambda: _epilogue(params))
-    found += [*_sinks(params), *_maps(params), *_frame(params), *_pool(params)]
+    found += [*_sinks(params), *_maps(params), *_pool(params)]
+    found += [] if params.front is not None else _frame(params)
     found += vector_memories(params)
     logits = params.batch.frames * params.geometry.program.num_classes
     return [*found, Memory("shell", "fifo", LOGIT_BITS + 1, logits)]
 
 
+def _front(params: CoreParams) -> list[Memory]:
+    """Of a front: what nothing reads is not there."""
+    p, ports = params.sinks, ports_of(params.geometry.whole.back)
+    thresholds, sums = _sinks(params)
+    width, reads = p.lanes * p.value_width, len(ports.features)
+    features = [Memory("maps", "features", width, n, reads) for n in bank_depths(params.fm_words)]
+    return [
+        _table("control", "stages", params.stages, registered=True),
+        *_engine(params, params.engines[False], ENGINE_NAMES[False]),
+        *remember(params.epilogue, "memories", None, lambda: _epilogue(params)),
+        *([thresholds] if ports.signs else []),
+        *([sums] if ports.sums or ports.head else []),
+        *(features if ports.features else []),
+        *[_signs(params)] * ports.signs,
+        *_frame(params),
+        *_pool(params),
+    ]
+
+
 def word_memory(geometry: ProgramGeometry, binary: bool) -> Memory:
     """An engine's weights on chip."""
-    first, name = geometry.engine(binary)[0], f"{ENGINE_NAMES[binary]} words"
+    name = f"{ENGINE_NAMES[binary]} words"
     word = geometry.plan.weight_word if binary else geometry.plan.mac_weight_word
     return remember(
-        geometry.program, f"memory of {name}", (*word_key(first), word),
+        geometry.program, f"memory of {name}", (*word_key(geometry, binary), word),
         lambda: _rom("weights", name, weight_words(geometry, binary)), KEPT,
     )  # fmt: skip
 
@@ -129,7 +152,7 @@ def _sinks(params: CoreParams) -> list[Memory]:
     sums = Memory("sinks", "sums", p.lanes * p.sum_width, p.sum_words, 2, registered=False,
                   shared=1)  # fmt: skip
     thresholds = remember(
-        params.geometry.program, "threshold memory", p.lanes,
+        params.geometry.program, "threshold memory", (p.lanes, params.geometry.side),
         lambda: _rom("sinks", "thresholds", p.thresholds),
     )  # fmt: skip
     return [thresholds, sums]
@@ -142,14 +165,20 @@ def _maps(params: CoreParams) -> list[Memory]:
     reads += any(conv.chain.multiply for conv in convs)
     width = p.lanes * p.value_width
     found = [Memory("maps", "features", width, n, reads) for n in bank_depths(params.fm_words)]
+    if params.front is not None and not any(conv.stage.tensor for conv in convs):
+        found = []  # nothing is ever written
     if True in params.engines or any(conv.part.signs for conv in convs):
-        width = p.lanes * p.sign_banks
-        signs = Memory("maps", "signs", width, params.sm_words, part=p.lanes)
-        found += [signs] * pixels_of(params)
+        found += [_signs(params)] * pixels_of(params)
     if params.presum is not None:
         sums = params.presum
         found.append(Memory("maps", "presums", sums.lanes * sums.sum_width, sums.depth))
     return found
+
+
+def _signs(params: CoreParams) -> Memory:
+    """A copy of the sign memory."""
+    p = params.sinks
+    return Memory("maps", "signs", p.lanes * p.sign_banks, params.sm_words, part=p.lanes)
 
 
 def _frame(params: CoreParams) -> list[Memory]:
@@ -230,7 +259,7 @@ def products(params: CoreParams) -> list[Product]:
         # the place of a pixel's factor; yosys shares it among the rounds (opt_share)
         rows, cols = (params.stages.layout[name].width for name in ("rows", "cols"))
         found.append(Product("epilogue", "row x cols", rows, cols, rows + cols, signed=False))
-    return [*found, *vector_products(params)]
+    return found + ([] if params.geometry.side == FRONT else vector_products(params))
 
 
 def array_products(array: ArrayParams) -> list[Product]:

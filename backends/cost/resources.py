@@ -74,7 +74,7 @@ class Resources:
         Features, as ``component: feature``, that no fitted accelerator of the family has; their
         LUTs and flip-flops are missing here.
     components : dict of str to Count
-        In the order of :data:`r2b.backends.cost.features.COMPONENTS`.
+        In the order of :data:`r2b.backends.cost.features.COMPONENTS`; with a front, both halves'.
     """
 
     family: str
@@ -148,20 +148,23 @@ def estimate(program: Program, plan: Plan, family: str | None = None) -> Resourc
 
 
 def estimate_params(params: CoreParams, family: str) -> Resources:
-    """Resources of a core with these parameters."""
+    """Resources of a core with these parameters, a front included."""
     found = {name: Count() for name in COMPONENTS}
-    all_memories = memories(params)
-    needed = features(params, family, all_memories)
-    for component, sizes in needed.items():
-        found[component] += logic(component, sizes, family)
-    for memory in all_memories:
-        mapped = map_memory(memory, family)
-        found[memory.component] += Count(ram18=mapped.ram18, lutram=mapped.lutram)
-    for product in products(params):
-        found[product.component] += Count(dsp=dsp_blocks(product, family))
+    unmeasured: set[str] = set()
+    for half in (params,) if params.front is None else (params, params.front):
+        all_memories = memories(half)
+        needed = features(half, family, all_memories)
+        for component, sizes in needed.items():
+            found[component] += logic(component, sizes, family)
+        for memory in all_memories:
+            mapped = map_memory(memory, family)
+            found[memory.component] += Count(ram18=mapped.ram18, lutram=mapped.lutram)
+        for product in products(half):
+            found[product.component] += Count(dsp=dsp_blocks(product, family))
+        unmeasured |= set(_unmeasured(needed, coefficients()["families"][CALIBRATED[family]]))
     used = {name: count for name, count in found.items() if count != Count()}
-    unmeasured = _unmeasured(needed, coefficients()["families"][CALIBRATED[family]])
-    return Resources(family, CALIBRATED[family] == family and not unmeasured, unmeasured, used)
+    calibrated = CALIBRATED[family] == family and not unmeasured
+    return Resources(family, calibrated, tuple(sorted(unmeasured)), used)
 
 
 def _unmeasured(needed: dict[str, Features], table: dict[str, Any]) -> tuple[str, ...]:

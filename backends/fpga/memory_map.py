@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from r2b.hw.geometry import ConvGeometry, Tile, ceil_div
+from r2b.hw.halves import given
 from r2b.hw.passes import passes_of, signs_of, tensors_of
 from r2b.hw.plan import Plan
 from r2b.ir.program import Multiply, Program, Skip, Stage
@@ -66,8 +67,10 @@ def map_tensors(program: Program, plan: Plan) -> tuple[dict[str, int], tuple[str
 
     A skip add overwrites its source where that is read for the last time: each address is read
     before it is written, once; pooled values go elsewhere. A real convolution overwrites its source
-    where :func:`writes_follow_reads` proves it.
+    where :func:`writes_follow_reads` proves it. With a front the first stage's tensor is in a
+    memory of its own, and nothing overwrites it.
     """
+    apart = given(program).tensors if plan.front_out else ()
     last = {
         name: index
         for index, stage in enumerate(program.stages)
@@ -76,7 +79,7 @@ def map_tensors(program: Program, plan: Plan) -> tuple[dict[str, int], tuple[str
     values, shared = [], {}
     outer: list[str] = []
     for index, stage in enumerate(program.stages):
-        if stage.tensor is None:
+        if stage.tensor is None or stage.tensor in apart:
             continue
         channels, rows, cols = stage.shape
         words = ceil_div(channels, plan.lanes) * rows * cols
@@ -86,14 +89,14 @@ def map_tensors(program: Program, plan: Plan) -> tuple[dict[str, int], tuple[str
         for name in names:
             if last[name] != index or shared.get(stage.tensor) or stage.pool is not None:
                 continue
-            if names.count(name) > 1 or name not in (*sources, *skips):
+            if names.count(name) > 1 or name not in (*sources, *skips) or name in apart:
                 continue
             if name in skips:
                 shared[stage.tensor] = name
             elif words <= _words(program, name, plan) and _provable(program, stage, plan):
                 shared[stage.tensor] = name
                 outer.append(stage.name)
-    return place(values, shared), tuple(outer)
+    return dict.fromkeys(apart, 0) | place(values, shared), tuple(outer)
 
 
 def _words(program: Program, name: str, plan: Plan) -> int:
@@ -146,7 +149,11 @@ def _first_read(conv: ConvGeometry, tile: Tile) -> int:
 
 
 def map_signs(program: Program, plan: Plan) -> dict[str, int]:
-    """Sign-memory bases by lifetime; a stage's source and result never share a word."""
+    """Sign-memory bases by lifetime; a stage's source and result never share a word.
+
+    With a front the first stage's map is in a memory of its own.
+    """
+    apart = given(program).signs if plan.front_out else ()
     last = {
         name: index
         for index, stage in enumerate(program.stages)
@@ -154,8 +161,8 @@ def map_signs(program: Program, plan: Plan) -> dict[str, int]:
     }
     values = []
     for index, stage in enumerate(program.stages):
-        for sink in stage.signs:
+        for sink in stage.signs if not apart or index else ():
             channels, rows, cols = program.sign_shapes[sink.name]
             words = ceil_div(channels, plan.p_in) * rows * cols
             values.append(Lifetime(sink.name, words, index, last.get(sink.name, index)))
-    return place(values, {})
+    return dict.fromkeys(apart, 0) | place(values, {})

@@ -277,10 +277,10 @@ def fit(needs: dict[str, int], device: Device) -> Row:
 
 
 def _speed(params: CoreParams) -> Row:
-    geometry = params.geometry
+    geometry = params.geometry.whole
     frames = predict_frames(geometry, FRAMES)
     return {
-        "frame_cycles": frames[-1].active,
+        "frame_cycles": frames[-1].work,
         "interval": frames[-1].last - frames[-2].last,
         "bytes_per_frame": bytes_per_frame(geometry).total,
         "binds": binding(frames[-1], stage_costs(geometry, params)),

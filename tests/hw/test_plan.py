@@ -31,6 +31,9 @@ def full() -> Plan:
         mac_packing=2,
         lut_macs=1,
         p_px=2,
+        front_out=4,
+        front_luts=2,
+        front_packing=2,
     )
 
 
@@ -69,7 +72,8 @@ def test_what_older_plans_lack_has_a_default():
     plan = Plan.from_json(changed(**later))
     assert {name: getattr(plan, name) for name in later} == {
         "hop": 8, "mac_packing": 1, "lut_macs": 0, "p_px": 1, "vector": "chip",
-        "constants": "auto", "presum_buffer": False, "batch": 1,
+        "constants": "auto", "presum_buffer": False, "batch": 1, "front_out": 0,
+        "front_luts": 0, "front_packing": 1,
     }  # fmt: skip
 
 
@@ -80,6 +84,11 @@ def test_what_older_plans_lack_has_a_default():
         ("mac_packing", True, "mac_packing must be 1 or 2, not True"),
         ("lut_macs", 5, "lut_macs must be 0 to mac_out 4, not 5"),
         ("lut_macs", -1, "lut_macs must be 0 to mac_out 4, not -1"),
+        ("front_out", -4, "front_out must be 0 or a positive integer, not -4"),
+        ("front_out", True, "front_out must be 0 or a positive integer, not True"),
+        ("front_out", 3, "lanes must divide front_out 3, not 2"),
+        ("front_packing", 0, "front_packing must be 1 or 2, not 0"),
+        ("front_luts", 1, "front_luts must be 0 to front_out 0, not 1"),
         ("vector", "disk", r"vector must be one of \('chip', 'stream'\), not 'disk'"),
         ("vector", "stream", "vector can only be 'stream' where weights are"),
         ("constants", "rom", r"constants must be one of \('auto', 'logic'\), not 'rom'"),
