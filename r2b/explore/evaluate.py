@@ -13,7 +13,13 @@ from functools import lru_cache
 from typing import Any
 
 from r2b.backends.cost.features import array_features
-from r2b.backends.cost.hardware import FRAMES, StageCost, bytes_per_frame, stage_costs
+from r2b.backends.cost.hardware import (
+    FRAMES,
+    StageCost,
+    bytes_per_frame,
+    share,
+    stage_costs,
+)
 from r2b.backends.cost.mapping import Memory, dsp_blocks, map_memory
 from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, array_products, word_memory
 from r2b.backends.cost.resources import Count, Resources, estimate_params, logic, with_vector
@@ -40,7 +46,7 @@ FITS, TOO_LARGE, FAILED = "fits", "too large", "failed"
 RESOURCES = tuple(SHARES)
 POINT_COLUMNS = (
     "p_in", "p_out", "weights", "bus", "p_px", "vector", "lanes", "mac_out", "mac_packing",
-    "lut_macs", "tile_pixels", "gate_macs",
+    "lut_macs", "tile_pixels", "gate_macs", "front_out", "front_packing", "batch",
 )  # fmt: skip
 COLUMNS = (
     "device", "clock_mhz", "point", *POINT_COLUMNS, "status", "reason", *RESOURCES, "share",
@@ -153,7 +159,8 @@ class Evaluator:
 
     def _known(self, point: Point, goal: Goal) -> tuple[CoreParams, dict[str, dict[str, int]]]:
         """Parameters and needs, from those of the point before where the core is the same."""
-        key = replace(point, index=0, gate_macs=1)
+        # a front's core knows its other half, and is made anew for every vector unit
+        key = replace(point, index=0, gate_macs=point.gate_macs if point.front_tiles else 1)
         if self._core is None or key != self._key:
             plan = point.plan(self.program, goal.device.name, goal.clock_mhz)
             self._core, self._key = core_params(ProgramGeometry(self.program, plan)), key
@@ -173,10 +180,13 @@ def least_needs(program: Program, point: Point, family: str) -> dict[str, int]:
     weights where they are on chip. The estimate has these very terms, so no Plan needs less.
     """
     needs = dict.fromkeys(RESOURCES, 0)
-    for array in arrays_of(program, point):
+    arrays = arrays_of(program, point)
+    if point.front_tiles:  # the MAC array may have nothing left to do, and so not be there
+        arrays = [array for array in arrays if array.binary]
+    for array in arrays:
         for name, value in _array_needs(array, family).items():
             needs[name] += value
-    if point.weights == "chip":
+    if point.weights == "chip" and not point.front_tiles:
         needs["RAM18"] = sum(
             map_memory(memory, family).ram18 for memory in _weights_on_chip(program, point, family)
         )
@@ -281,7 +291,7 @@ def _speed(params: CoreParams) -> Row:
     frames = predict_frames(geometry, FRAMES)
     return {
         "frame_cycles": frames[-1].work,
-        "interval": frames[-1].last - frames[-2].last,
+        "interval": share(frames[-1].last - frames[-2].last, geometry.plan.batch),
         "bytes_per_frame": bytes_per_frame(geometry).total,
         "binds": binding(frames[-1], stage_costs(geometry, params)),
     }
@@ -314,6 +324,7 @@ def plan_of(program: Program, row: Row) -> Plan:
         row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["p_px"],
         row["vector"], row["lanes"], row["mac_out"] // row["lanes"], row["mac_packing"],
         row["lut_macs"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
+        row["front_out"] // row["lanes"], row["front_packing"], row["batch"],
     )  # fmt: skip
     return replace(
         point.plan(program, row["device"], row["clock_mhz"]), clock_mhz=float(row["clock_mhz"])

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from r2b.explore.evaluate import FITS, TOO_LARGE, Row
-from r2b.explore.space import array_name, mac_kinds
+from r2b.explore.space import array_name, beside, mac_kinds
 from r2b.ir.errors import PlanError
 
 BEST = ("fps", "LUT", "RAM18", "DSP", "bandwidth")
@@ -128,7 +128,7 @@ def describe(row: Row) -> str:
     return (
         f"{array_name(row)} XNOR, {macs} MACs{kinds}, {row['lanes']} lanes, T "
         f"{row['tile_pixels']}, weights {source_of(row)} {row['bus']} bits, gate MACs "
-        f"{row['gate_macs']}"
+        f"{row['gate_macs']}{beside(row)}"
     )
 
 

@@ -57,6 +57,11 @@ AXES = {
         Axis("lut_tiles", (0, 2), "of mac_tiles, those whose products are made of LUTs"),
         Axis("tile_pixels", (32, 64), "pixels whose sums the accumulators hold"),
         Axis("gate_macs", (4, 16), "int8 products per cycle in the vector unit"),
+        Axis(
+            "front_tiles", (0,), "elements of the front's MAC array per epilogue lane; 0: no front"
+        ),
+        Axis("front_packing", (1,), "products of the front in a DSP block"),
+        Axis("batch", (1,), "frames that share weights"),
     )
 }
 """Name -> axis. Points that agree in the first ones follow each other and share what depends on
@@ -77,6 +82,7 @@ class Point:
     bus, p_px : int
     vector : str
     lanes, mac_tiles, mac_packing, lut_tiles, tile_pixels, gate_macs : int
+    front_tiles, front_packing, batch : int
     """
 
     index: int
@@ -92,6 +98,9 @@ class Point:
     lut_tiles: int
     tile_pixels: int
     gate_macs: int
+    front_tiles: int = 0
+    front_packing: int = 1
+    batch: int = 1
 
     @property
     def mac_out(self) -> int:
@@ -102,6 +111,11 @@ class Point:
     def vector_macs(self) -> int:
         """Products per cycle of the vector unit: ``gate_macs``, or what the stream feeds."""
         return self.bus // 8 if self.vector == "stream" else self.gate_macs
+
+    @property
+    def front_out(self) -> int:
+        """Elements of the front's MAC array."""
+        return self.lanes * self.front_tiles
 
     @property
     def lut_macs(self) -> int:
@@ -116,8 +130,11 @@ class Point:
         return (
             f"{array_name(vars(self))} {sources} bus {self.bus}, lanes {self.lanes}, "
             f"MACs {self.lanes * self.mac_out}{kinds}, "
-            f"T {self.tile_pixels}, gate MACs {self.vector_macs}"
+            f"T {self.tile_pixels}, gate MACs {self.vector_macs}{self._beside()}"
         )
+
+    def _beside(self) -> str:
+        return beside(vars(self) | {"front_out": self.front_out})
 
     def plan(self, program: Program, device: str, clock_mhz: float) -> Plan:
         """Its Plan, with the memory map.
@@ -132,6 +149,7 @@ class Point:
             mac_out=self.mac_out, tile_pixels=self.tile_pixels, weights=self.weights,
             weight_word=self.bus, mac_weight_word=self.bus, gate_macs=self.vector_macs,
             vector=self.vector, mac_packing=self.mac_packing, lut_macs=self.lut_macs,
+            front_out=self.front_out, front_packing=self.front_packing, batch=self.batch,
         )  # fmt: skip
 
 
@@ -139,6 +157,14 @@ def mac_kinds(packing: int, luts: int) -> str:
     """What a Plan's MACs are made of, unless each has a DSP block."""
     kinds = [f"{packing} per DSP"] * (packing > 1) + [f"{luts} of LUTs"] * (luts > 0)
     return f" ({', '.join(kinds)})" if kinds else ""
+
+
+def beside(row: Mapping[str, Any]) -> str:
+    """The front and the batch of a point or of a row, if there is one."""
+    front, packing = row["front_out"] * row["lanes"], row["front_packing"]
+    texts = [f", front MACs {front}{mac_kinds(packing, 0)}"] if front else []
+    texts += [f", batch {row['batch']}"] if row["batch"] > 1 else []
+    return "".join(texts)
 
 
 def array_name(row: Mapping[str, Any]) -> str:
@@ -182,9 +208,9 @@ def _value(name: str, text: str) -> Value:
         if text not in WEIGHT_SOURCES:
             raise PlanError(f"--axis {name} takes {' or '.join(WEIGHT_SOURCES)}, not {text!r}")
         return text
-    least = 0 if name == "lut_tiles" else 1
-    if name == "mac_packing" and text not in ("1", "2"):
-        raise PlanError(f"--axis mac_packing takes 1 or 2, not {text!r}")
+    least = 0 if name in ("lut_tiles", "front_tiles") else 1
+    if name in ("mac_packing", "front_packing") and text not in ("1", "2"):
+        raise PlanError(f"--axis {name} takes 1 or 2, not {text!r}")
     if name == "p_px" and text not in map(str, PIXELS):
         raise PlanError(f"--axis p_px takes some of {', '.join(map(str, PIXELS))}, not {text!r}")
     if not (text.isascii() and text.isdigit() and int(text) >= least):
@@ -255,6 +281,8 @@ def _extent_of(program: Program) -> Extent:
 
 def unpackable(program: Program, point: Point, family: str) -> str | None:
     """Why a point's products do not fit two to a DSP block of a family, if they do not."""
+    if point.front_packing == 2 and family == "ecp5":
+        return "front_packing 2 needs DSP blocks of Xilinx"
     if point.mac_packing == 1:
         return None
     return remember(program, "unpackable", family, lambda: _unpackable(program, family))
@@ -292,6 +320,10 @@ def unfit(point: Point, extent: Extent, axes: Axes) -> str | None:
         return "more lut_tiles than mac_tiles"
     if point.mac_packing > 1 and point.lut_tiles == point.mac_tiles:
         return "mac_packing where no product has a DSP block"
+    if point.front_packing > 1 and not point.front_tiles:
+        return "front_packing without a front"
+    if point.front_tiles and point.batch > 1:
+        return "a front takes one frame at a time"
     load = max(point.p_in * point.p_out, point.lanes * point.mac_out * extent.weight_bits)
     cases = (
         ("p_in", extent.binary_in, "a smaller p_in holds the channels of every binary stage"),

@@ -26,6 +26,11 @@ from r2b.hw.devices import DEVICES, device
 from r2b.ir.errors import PlanError
 from tests.hw.families import FAMILIES
 
+TWO_AT_A_TIME = full_axes() | {
+    "p_in": (8,), "p_out": (16,), "bus": (64,), "p_px": (1, 2), "lanes": (2, 4), "mac_tiles": (2,),
+    "tile_pixels": (32,), "front_tiles": (0, 2), "front_packing": (1, 2), "batch": (1, 3),
+}  # fmt: skip
+"""Points with a front or a batch, and without."""
 SMALL = full_axes() | {"p_in": (8, 16, 32), "p_out": (8, 16, 32), "bus": (64, 256)}
 
 
@@ -50,6 +55,20 @@ def test_a_row_is_the_cost_of_its_plan(name):
     assert found.rows
     for row in found.rows:
         assert list(row) == list(COLUMNS)
+        compare(program, row)
+
+
+@pytest.mark.parametrize("name", ["gates", "vgg", "grouped"])
+def test_a_row_with_a_front_or_a_batch(name):
+    """Per frame, also where the point before has another half."""
+    program = FAMILIES[name](1)
+    extent = extent_of(program)
+    able = [p for p in points(TWO_AT_A_TIME) if unfit(p, extent, TWO_AT_A_TIME) is None]
+    found = evaluate(program, able[::3], goals("ecp5-85f", "xc7z020"))
+    assert {(row["front_out"] > 0, row["batch"]) for row in found.rows} >= {
+        (True, 1), (False, 1), (False, 3)
+    }  # fmt: skip
+    for row in found.rows:
         compare(program, row)
 
 

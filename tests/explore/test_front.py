@@ -19,6 +19,7 @@ from r2b.ir.errors import PlanError
 
 DESCRIBED = {"p_in": 8, "p_out": 8, "lanes": 2, "mac_out": 4, "tile_pixels": 16,
              "weights": "chip", "vector": "chip", "bus": 64, "gate_macs": 4, "mac_packing": 1,
+             "front_out": 0, "front_packing": 1, "batch": 1,
              "lut_macs": 0, "p_px": 1,
              "binds": "real compute"}  # fmt: skip
 
