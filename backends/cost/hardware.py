@@ -171,7 +171,7 @@ class HardwareCost:
 
     def fps(self, clock_mhz: float | None = None) -> float:
         """Frames per second at a clock, by default the Plan's."""
-        return (clock_mhz or self.clock_mhz) * 1e6 * self.batch / self.period
+        return (clock_mhz or self.clock_mhz) * 1e6 / self.interval
 
     @property
     def device_shares(self) -> dict[str, float]:
