@@ -47,7 +47,8 @@ class Banked:
             second = Signal(self.shape, name=f"{name}_{number}_q", reset_less=True)
             m.d.sync += second.eq(first)
             words.append(second)
-        result = Signal(self.shape, name=f"{name}_word", reset_less=True)
+        # reset, lest three registers behind a small memory become a shift register of LUTs
+        result = Signal(self.shape, name=f"{name}_word")
         m.d.sync += result.eq(Array(words)[later] if len(words) > 1 else words[0])
         return result
 
