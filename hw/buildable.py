@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MIN_POOLED_WORDS = 2
 """Words of a row of a pooled stage: a column's running maximum must not come in two cycles in a
-row, since it is read in one and written in the next."""
+row. In every second one it may: see :class:`r2b.hw.pool.MaxPool`."""
 
 
 def factor_kind(conv: ConvGeometry, program: Program) -> str | None:

@@ -140,7 +140,7 @@ class Engine(wiring.Component):
     release, finish : Out(1)
         Pulses: a row of tiles, and the whole source, have been read; once per frame.
     request, acc : Out
-        Drain requests, and their sums two cycles later.
+        Drain requests, and their sums ``DRAIN_LATENCY`` cycles later.
     done : Out(1)
     w_data, w_valid, w_last : In, w_ready : Out
         Weight words (streamed weights only).

@@ -36,7 +36,8 @@ class MaxPool(wiring.Component):
         Words of a pooled row.
     batch : Batch
     near : bool
-        A column's word may come again before it is written, up to DISTANCE cycles after itself.
+        A column's word may come again when it is just being written, DISTANCE cycles after itself;
+        it never comes sooner (:data:`r2b.hw.buildable.MIN_POOLED_WORDS`).
 
     Members
     -------
@@ -143,24 +144,23 @@ class MaxPool(wiring.Component):
             write.data.eq(Mux(third.row.reopen, third.values, best)),
         ]
         m.d.sync += [
-            previous.eq(self._passed(m, word, write, first, second, third) if self.near else word),
+            previous.eq(self._passed(m, word, write, first, third) if self.near else word),
             self.o_token.eq(third.token),
             self.o_token.valid.eq(third.token.valid & third.row.emit),
             self.o_values.eq(best),
         ]
 
-    def _passed(self, m: Module, word, write, first, second, third):
+    def _passed(self, m: Module, word, write, first, third):
         """The word that was read, or what the same word's last value is to be, if that is not in
         the memory yet.
         """
-        behind, again = Signal(name="behind"), Signal(name="again")
+        again = Signal(name="again")
         written = Signal(self.values_layout, name="written", reset_less=True)
         m.d.sync += [
             written.eq(write.data),
-            behind.eq(second.token.valid & (second.fm == first.fm)),
             again.eq(third.token.valid & (third.fm == first.fm)),
         ]
-        return Mux(behind, write.data, Mux(again, written, word))
+        return Mux(again, written, word)
 
 
 def _maximum(m: Module, a, b):

@@ -24,7 +24,7 @@ class Sequencer(wiring.Component):
     stage_done, head_done : In(1)
     bad : In(1)
         The frame's result is to be suppressed.
-    start, start_head : Out(1)
+    start : Out(1)
     new_frame : Out(1)
         Before the frame's first stage.
     at_head : Out(1)
@@ -42,7 +42,6 @@ class Sequencer(wiring.Component):
                 "head_done": In(1),
                 "bad": In(1),
                 "start": Out(1),
-                "start_head": Out(1),
                 "new_frame": Out(1),
                 "at_head": Out(1),
                 "stage": Out(range(stages + 1)),
@@ -75,7 +74,6 @@ class Sequencer(wiring.Component):
                         m.d.sync += self.at_head.eq(1)
                         m.next = "HEAD"
             with m.State("HEAD"):
-                m.d.comb += self.start_head.eq(1)
                 m.d.sync += self.at_head.eq(0)
                 m.next = "HEAD_RUN"
             with m.State("HEAD_RUN"):

@@ -23,7 +23,7 @@ from r2b.hw.memory import registered_read, rom
 from r2b.hw.vector_tables import JobSize, VectorTables, vector_tables
 
 LATENCY = 1
-"""Cycles from an address to its word."""
+"""Cycles from an address to its word; two more pass until it is in the shadow register."""
 SEEN = 1
 """Cycles after a segment's last word, besides the one that writes it, until it is available."""
 LEAD = 1

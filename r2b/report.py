@@ -92,7 +92,8 @@ def _plan(plan: Plan | None) -> dict[str, Any] | None:
 
 PLAN_PARAMETERS = (
     "device", "clock_mhz", "p_in", "p_out", "p_px", "lanes", "mac_out", "gate_macs",
-    "tile_pixels", "weights", "weight_word", "mac_weight_word", "batch",
+    "tile_pixels", "weights", "weight_word", "mac_weight_word", "batch", "vector", "mac_packing",
+    "lut_macs", "front_out", "front_luts", "front_packing",
 )  # fmt: skip
 
 

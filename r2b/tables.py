@@ -56,11 +56,16 @@ RESOURCES = {"lut": "LUT", "lutram": "LUT RAM", "ff": "FF", "ram18": "RAM18", "d
 """Key of a count -> heading. The LUTs' share of the device holds the LUT RAM's."""
 
 
+def _number(value: float) -> str:
+    """With a frame's share of a batch in hundredths."""
+    return f"{value:,}" if value == int(value) else f"{value:,.2f}"
+
+
 def frame_lines(report: Report) -> list[str]:
     """Frame rate, traffic, and what binds the stages."""
     found, plan = report["hardware"], report["plan"]
     traffic = found["bytes_per_frame"]
-    parts = ", ".join(f"{name} {traffic[name]:,}" for name in ("image", "weights", "result"))
+    parts = ", ".join(f"{name} {_number(traffic[name])}" for name in ("image", "weights", "result"))
     bound: dict[str, int] = {}
     for stage in found["stages"]:
         bound[stage["binds"]] = bound.get(stage["binds"], 0) + stage["cycles"]
@@ -69,7 +74,7 @@ def frame_lines(report: Report) -> list[str]:
         for name, cycles in sorted(bound.items(), key=lambda item: -item[1])
     )
     return [
-        f"a frame every {found['interval']:,} cycles: {found['fps']:,.0f} frames/s at "
+        f"a frame every {_number(found['interval'])} cycles: {found['fps']:,.0f} frames/s at "
         f"{plan['clock_mhz']:g} MHz",
         f"bytes per frame: {parts}",
         f"cycles of stages that are bound by: {share}",
@@ -102,10 +107,12 @@ def plan_line(report: Report) -> str:
     plan = report["plan"]
     pixels = f"x{plan['p_px']}" if plan["p_px"] > 1 else ""
     several = f", batches of {plan['batch']} frames" if plan.get("batch", 1) > 1 else ""
+    front = plan["lanes"] * plan.get("front_out", 0)
+    ahead = f" and {front} in front" if front else ""
     return (
         f"{plan['device']} at {plan['clock_mhz']:g} MHz, "
         f"{plan['p_in']}x{plan['p_out']}{pixels} XNOR, {plan['lanes']} epilogue lanes, "
-        f"{plan['lanes'] * plan['mac_out']} MACs, "
+        f"{plan['lanes'] * plan['mac_out']}{ahead} MACs, "
         f"{report['act_bits']}-bit tensors{several}"
     )
 

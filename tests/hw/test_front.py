@@ -173,7 +173,7 @@ def test_memory_map():
     without = core_params(
         ProgramGeometry(NETWORK, make_plan(NETWORK, **CHANGES | {"front_out": 0}))
     )
-    assert core.fm_words + core.front.fm_words >= without.fm_words
+    assert without.fm_words < core.fm_words + core.front.fm_words <= without.fm_words + words
     assert ports_of(geometry.back) == Ports(
         feature=True, skip=False, multiply=False, signs=1, sums=True, head=False
     )
@@ -221,6 +221,15 @@ REFUSED = {
     "nothing behind": (replace(NETWORK, stages=NETWORK.stages[:1]),
                        "there is no stage behind stem"),
 }  # fmt: skip
+
+
+def test_no_front_with_a_batch():
+    with pytest.raises(PlanError) as caught:
+        make_plan(NETWORK, parallelism=(8, 8), front_out=8, batch=2)
+    assert str(caught.value) == (
+        "Plan: front_out 8 needs batch 1, not 2: a front takes one frame at a time; choose "
+        "front_out 0 or batch 1"
+    )
 
 
 @pytest.mark.parametrize(("program", "text"), REFUSED.values(), ids=REFUSED)

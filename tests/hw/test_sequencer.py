@@ -23,7 +23,7 @@ def drive(stages, seed, frozen):
                 assert found == wanted
 
 
-QUIET = {"start": 0, "start_head": 0, "done": 0, "new_frame": 0, "at_head": 0, "busy": 1}
+QUIET = {"start": 0, "done": 0, "new_frame": 0, "at_head": 0, "busy": 1}
 
 
 def idle_cycles(rng):
@@ -45,7 +45,7 @@ def frame_cycles(rng, stages):
         cycles += [(here, quiet)] * int(rng.integers(0, 5))
         cycles += [(here, quiet | {"stage_done": 1})]
     head = QUIET | {"stage": stages}
-    cycles += [(head | {"at_head": 1, "start_head": 1}, quiet)]
+    cycles += [(head | {"at_head": 1}, quiet)]
     cycles += [(head, quiet)] * int(rng.integers(0, 5))
     return [*cycles, (head | {"done": 1}, quiet | {"head_done": 1})]
 
