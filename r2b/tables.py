@@ -56,7 +56,7 @@ RESOURCES = {"lut": "LUT", "lutram": "LUT RAM", "ff": "FF", "ram18": "RAM18", "d
 """Key of a count -> heading. The LUTs' share of the device holds the LUT RAM's."""
 
 
-def _number(value: float) -> str:
+def _share(value: float) -> str:
     """With a frame's share of a batch in hundredths."""
     return f"{value:,}" if value == int(value) else f"{value:,.2f}"
 
@@ -65,7 +65,7 @@ def frame_lines(report: Report) -> list[str]:
     """Frame rate, traffic, and what binds the stages."""
     found, plan = report["hardware"], report["plan"]
     traffic = found["bytes_per_frame"]
-    parts = ", ".join(f"{name} {_number(traffic[name])}" for name in ("image", "weights", "result"))
+    parts = ", ".join(f"{name} {_share(traffic[name])}" for name in ("image", "weights", "result"))
     bound: dict[str, int] = {}
     for stage in found["stages"]:
         bound[stage["binds"]] = bound.get(stage["binds"], 0) + stage["cycles"]
@@ -74,7 +74,7 @@ def frame_lines(report: Report) -> list[str]:
         for name, cycles in sorted(bound.items(), key=lambda item: -item[1])
     )
     return [
-        f"a frame every {_number(found['interval'])} cycles: {found['fps']:,.0f} frames/s at "
+        f"a frame every {_share(found['interval'])} cycles: {found['fps']:,.0f} frames/s at "
         f"{plan['clock_mhz']:g} MHz",
         f"bytes per frame: {parts}",
         f"cycles of stages that are bound by: {share}",

@@ -165,8 +165,8 @@ def route(folder: Path, source: Path, plan: Plan, speed: int = SPEED) -> float:
     assert command is not None
     _run(
         [command, SIZES[plan.device], "--speed", str(speed), "--json", "wrapped.json",
-         "--freq", f"{plan.clock_mhz:g}", "--report", "report.json", "--timing-allow-fail", "--lpf-allow-unconstrained",
-         "--seed", "1"],
+         "--freq", f"{plan.clock_mhz:g}", "--report", "report.json", "--timing-allow-fail",
+         "--lpf-allow-unconstrained", "--seed", "1"],
         folder,
     )  # fmt: skip
     clocks = json.loads((folder / "report.json").read_text())["fmax"]
