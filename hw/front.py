@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from amaranth.hdl import EnableInserter, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
 from r2b.hw import epilogue, stem
 from r2b.hw.engine import Engine
 from r2b.hw.epilogue import Epilogue
 from r2b.hw.halves import Ports
-from r2b.hw.memory import Banked, registered_read, rom
+from r2b.hw.memory import Banked, registered_read, rom, sign_copy
 from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
 from r2b.hw.sequencer import FrontSequencer
@@ -192,15 +191,6 @@ class Front(wiring.Component):
                 found = memory.read(m, self.fm_read_addr[name], name)
                 m.d.comb += self.fm_read[name].eq(found)
         for copy in range(ports.signs):
-            memory = Memory(
-                shape=unsigned(p.lanes * p.sign_banks), depth=self.params.sm_words, init=[]
-            )
-            m.submodules[f"signs_{copy}"] = memory
-            write = memory.write_port(granularity=p.lanes)
-            m.d.comb += [
-                write.en.eq(sink.sm_en),
-                write.addr.eq(sink.sm_addr),
-                write.data.eq(sink.sm_data.replicate(p.sign_banks)),
-            ]
+            memory = sign_copy(m, f"signs_{copy}", self.params, sink)
             found = registered_read(m, memory, self.sm_read_addr[copy], f"sign_word_{copy}")
             m.d.comb += self.sm_read[copy].eq(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Array, Module, Signal, unsigned
 from amaranth.lib.memory import Memory
 
 BANK_BITS = 16
@@ -64,6 +64,22 @@ def registered_read(m: Module, memory: Memory, addr, name: str = "read") -> Sign
     m.d.comb += port.addr.eq(addr)
     m.d.sync += register.eq(port.data)
     return register
+
+
+def sign_copy(m: Module, name: str, params, sink) -> Memory:
+    """A copy of the sign memory of these CoreParams: words of ``lanes * sign_banks`` bits, of which
+    the sinks write ``lanes`` at a time.
+    """
+    lanes, banks = params.sinks.lanes, params.sinks.sign_banks
+    memory = Memory(shape=unsigned(lanes * banks), depth=params.sm_words, init=[])
+    m.submodules[name] = memory
+    write = memory.write_port(granularity=lanes)
+    m.d.comb += [
+        write.en.eq(sink.sm_en),
+        write.addr.eq(sink.sm_addr),
+        write.data.eq(sink.sm_data.replicate(banks)),
+    ]
+    return memory
 
 
 def sum_read(m: Module, memory: Memory, address, name: str) -> Signal:
