@@ -170,7 +170,11 @@ REGISTERS = (
     _word(0x54, "ACTIVE", "ro", "cycles of the last frame in which the core worked"),
     _word(0x58, "DROPPED", "ro", "frames that gave no result, modulo 2**32"),
 )
-"""The map, by offset. 0x3C, 0x44, 0x48 and 0x4C stay free for saturation, batch and weight DMA."""
+"""The map, by offset. 0x3C, 0x44, 0x48 and 0x4C stay free for saturation, batch and weight DMA.
+
+With batches in the Plan an end and the cycles are a batch's; FRAMES and DROPPED count frames. With
+a front the cycles are those of the other stages, and ``busy`` is that of either half.
+"""
 
 _COUNTER_REGISTERS = dict(
     zip(COUNTERS, ("CYCLES_LO", "ACTIVE", "STALL_IN", "STALL_W", "STALL_OUT"), strict=True)
