@@ -39,6 +39,7 @@ def main(
     parallelism: Annotated[str | None, typer.Option(help="PINxPOUT; default: the device's")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of a Plan")] = None,
     speed: Annotated[int, typer.Option(min=6, max=8, help="speed grade")] = SPEED,
+    seed: Annotated[int, typer.Option(help="of nextpnr's placer")] = 1,
     keep: Annotated[Path | None, typer.Option(help="work here, and leave everything")] = None,
 ) -> None:
     """Print area, clock, frames per second, and the slowest path."""
@@ -53,7 +54,7 @@ def main(
         begin = time.perf_counter()
         source = emit_verilog(program, plan, work)
         cells = totals(synthesize(source, DEVICES[device].family, work, named=True))
-        clock = route(work, source, plan, speed)
+        clock = route(work, source, plan, speed, seed)
         seconds = time.perf_counter() - begin
         path = _slowest(work / "report.json")
     _print(plan, cells, clock, cost(program, plan).interval, seconds)

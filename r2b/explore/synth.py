@@ -19,6 +19,7 @@ from r2b.backends.cost.resources import Count, Resources
 from r2b.backends.fpga.emit import TOPLEVEL, emit_verilog
 from r2b.console import Reporter
 from r2b.explore.cluster import Cluster
+from r2b.explore.dsp import pack_registers
 from r2b.explore.evaluate import Row, plan_of
 from r2b.explore.front import Objective
 from r2b.explore.store import Store
@@ -33,6 +34,10 @@ SIZES = {"ecp5-25f": "--25k", "ecp5-45f": "--45k", "ecp5-85f": "--85k"}
 """Devices that are placed and routed, and how nextpnr calls them."""
 SPEED = 6
 """The slowest grade; 8 is the fastest."""
+ROUTER = "router1"
+"""nextpnr's default, router2, stood still before a large array was routed."""
+ROUTED = "packed.json"
+"""What nextpnr is given: the netlist in its wrapper, registers moved into the DSP blocks."""
 WRAPPER = "r2b_serial"
 CLOCK, RESET = "aclk", "aresetn"
 PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
@@ -146,9 +151,9 @@ def measure(program: Program, candidate: Candidate) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------ routing
 
 
-def route(folder: Path, source: Path, plan: Plan, speed: int = SPEED) -> float:
+def route(folder: Path, source: Path, plan: Plan, speed: int = SPEED, seed: int = 1) -> float:
     """Clock in MHz that nextpnr reaches with the synthesized accelerator inside the wrapper, in a
-    device of a speed grade.
+    device of a speed grade; the seed is of its placer.
 
     Raises
     ------
@@ -161,12 +166,15 @@ def route(folder: Path, source: Path, plan: Plan, speed: int = SPEED) -> float:
         "flatten\nopt_clean\nwrite_json wrapped.json\n"
     )
     _run([require_yosys(), "-s", "wrap.ys"], folder)
+    netlist = json.loads((folder / "wrapped.json").read_text())
+    pack_registers(netlist["modules"][WRAPPER])
+    (folder / ROUTED).write_text(json.dumps(netlist))
     command = command_of(NEXTPNR)
     assert command is not None
     _run(
-        [command, SIZES[plan.device], "--speed", str(speed), "--json", "wrapped.json",
-         "--freq", f"{plan.clock_mhz:g}", "--report", "report.json", "--timing-allow-fail",
-         "--lpf-allow-unconstrained", "--seed", "1"],
+        [command, SIZES[plan.device], "--speed", str(speed), "--json", ROUTED,
+         "--freq", f"{plan.clock_mhz:g}", "--router", ROUTER, "--report", "report.json",
+         "--timing-allow-fail", "--lpf-allow-unconstrained", "--seed", str(seed)],
         folder,
     )  # fmt: skip
     clocks = json.loads((folder / "report.json").read_text())["fmax"]

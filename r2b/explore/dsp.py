@@ -1,0 +1,173 @@
+"""Registers of a netlist moved into the ECP5's multipliers, which yosys leaves beside them.
+
+A MULT18X18D has a register for each operand and one for its product, with enables of their own::
+
+    A' = ce_a ? A : A'        B' = ce_b ? B : B'        P = ce_p ? A' * B' : P
+
+Vendor tools take flip-flops in by themselves; ``synth_ecp5`` does not, and then the wires on either
+side of a block are on one path with it. A flip-flop that others read, too, stays for them. nextpnr
+knows no time of the path inside a block, from register to register; the block takes 3.9 ns without
+its registers (speed grade 6), so it is not what ends below 200 MHz.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+BLOCK, FLIP_FLOP = "MULT18X18D", "TRELLIS_FF"
+ENABLES = 4
+"""Enables of a block."""
+PINS = {"INPUTA": ("A", 18), "INPUTB": ("B", 18), "OUTPUT": ("P", 36)}
+"""Its registers, as the parameters name them, and their pins."""
+Bit = int | str
+"""A net, or a constant."""
+Control = tuple[Bit, Bit]
+"""Clock and enable."""
+
+
+def pack_registers(module: dict[str, Any]) -> dict[str, int]:
+    """Change a flattened module of yosys's JSON; how many registers of each kind were moved."""
+    netlist = _Netlist(module)
+    moved = dict.fromkeys(PINS, 0)
+    for cell in [cell for cell in module["cells"].values() if cell["type"] == BLOCK]:
+        block = _Block(cell, netlist)
+        for register in PINS:
+            moved[register] += block.take(register)
+        block.finish()
+    netlist.clean()
+    return moved
+
+
+class _Netlist:
+    """Who drives and who reads each net.
+
+    Parameters
+    ----------
+    module : dict
+    """
+
+    def __init__(self, module: dict[str, Any]) -> None:
+        self.cells: dict[str, dict[str, Any]] = module["cells"]
+        self.driver: dict[Bit, str] = {}
+        self.readers: dict[Bit, list[tuple[str, str]]] = defaultdict(list)
+        for name, cell in self.cells.items():
+            for pin, bits in cell["connections"].items():
+                for bit in bits:
+                    if cell["port_directions"][pin] == "output":
+                        self.driver[bit] = name
+                    else:
+                        self.readers[bit].append((name, pin))
+        for name, port in module["ports"].items():
+            if port["direction"] != "input":
+                for bit in port["bits"]:
+                    self.readers[bit].append(("", name))
+
+    def before(self, bit: Bit) -> str | None:
+        """The flip-flop that drives a net, if a block's register can do the same."""
+        name = self.driver.get(bit, "")
+        return name if self.control(name) is not None else None
+
+    def behind(self, bit: Bit) -> str | None:
+        """The flip-flop that alone reads a net, if a block's register can do the same."""
+        ((name, pin),) = self.readers[bit] if len(self.readers[bit]) == 1 else [("", "")]
+        return name if pin == "DI" and self.control(name) is not None else None
+
+    def control(self, name: str) -> Control | None:
+        """Clock and enable of a flip-flop that begins with 0 and has no reset."""
+        cell = self.cells.get(name, {"type": ""})
+        if cell["type"] != FLIP_FLOP:
+            return None
+        pins, parameters = cell["connections"], cell["parameters"]
+        enable = parameters.get("CEMUX", "1").strip()
+        usual = parameters["CLKMUX"] == "CLK" and parameters.get("REGSET", "RESET") == "RESET"
+        if not usual or enable not in ("1", "CE") or pins.get("LSR", ["0"])[0] != "0":
+            return None
+        return pins["CLK"][0], pins["CE"][0] if enable == "CE" else "1"
+
+    def clean(self) -> None:
+        """Remove flip-flops that nobody reads any more."""
+        read = {bit for bit, readers in self.readers.items() if any(n == "" for n, _ in readers)}
+        for cell in self.cells.values():
+            for pin, bits in cell["connections"].items():
+                if cell["port_directions"][pin] != "output":
+                    read.update(bits)
+        flip_flops = [name for name, cell in self.cells.items() if cell["type"] == FLIP_FLOP]
+        for name in flip_flops:
+            if self.cells[name]["connections"]["Q"][0] not in read:
+                del self.cells[name]
+
+
+class _Block:
+    """A multiplier that takes registers in.
+
+    Parameters
+    ----------
+    cell : dict
+    netlist : _Netlist
+    """
+
+    def __init__(self, cell: dict[str, Any], netlist: _Netlist) -> None:
+        self.cell, self.netlist = cell, netlist
+        self.pins: dict[str, list[Bit]] = cell["connections"]
+        self.clock: Bit | None = None
+        self.enables: list[Bit] = []
+
+    def take(self, register: str) -> bool:
+        """Move the flip-flops of all pins of a register; False if one cannot be."""
+        letter, count = PINS[register]
+        pins = [f"{letter}{index}" for index in range(count)]
+        output = register == "OUTPUT"
+        nets = [self.pins[pin][0] for pin in pins if self._matters(self.pins[pin][0], output)]
+        find = self.netlist.behind if output else self.netlist.before
+        found = {net: find(net) for net in nets}
+        controls = {self.netlist.control(name or "") for name in found.values()}
+        control = controls.pop() if len(controls) == 1 else None
+        if control is None or not self._holds(control):
+            return False
+        for pin in pins:
+            name = found.get(self.pins[pin][0])
+            if name is not None:
+                self._connect(pin, name, output)
+        self._declare(register, control)
+        return True
+
+    def _matters(self, net: Bit, output: bool) -> bool:
+        """A product's unread bits, and a constant 0, are the same with a register."""
+        return bool(self.netlist.readers[net]) if output else net != "0"
+
+    def _holds(self, control: Control) -> bool:
+        """Whether there is a clock and an enable for one more register."""
+        clock, enable = control
+        room = enable in self.enables or len(self.enables) < ENABLES
+        return room and self.clock in (None, clock)
+
+    def _connect(self, pin: str, name: str, output: bool) -> None:
+        """Past the flip-flop; behind a product it is gone."""
+        wires = self.netlist.cells[name]["connections"]
+        self.pins[pin] = wires["Q" if output else "DI"]
+        if output:
+            del self.netlist.cells[name]
+        else:
+            self.netlist.readers[wires["DI"][0]].append((BLOCK, pin))
+
+    def _declare(self, register: str, control: Control) -> None:
+        self.clock, enable = control
+        if enable not in self.enables:
+            self.enables.append(enable)
+        names = {"CLK": "CLK0", "CE": f"CE{self.enables.index(enable)}", "RST": "RST0"}
+        self.cell["parameters"] |= {f"REG_{register}_{key}": to for key, to in names.items()}
+
+    def finish(self) -> None:
+        """Connect the clock and the enables that registers were given."""
+        if self.clock is None:
+            return
+        added: Iterable[tuple[str, Bit]] = [("CLK0", self.clock), ("RST0", "0")]
+        added = [*added, *((f"CE{index}", net) for index, net in enumerate(self.enables))]
+        for pin, net in added:
+            self.pins[pin] = [net]
+            self.cell["port_directions"][pin] = "input"
+
+
+__all__ = ["pack_registers"]
