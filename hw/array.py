@@ -196,10 +196,10 @@ class ContractionArray(wiring.Component):
         shadow, request = self._registers(m)
         sums = []
         per_pe, pairs = p.lanes_in * p.w_width, p.pairs
-        stages = [Signal(sample_layout(p), name=f"hop_{hop}") for hop in range(p.hops + 1)]
-        m.d.sync += stages[0].eq(self.i)
+        stages = [_later(m, self.i, "hop_0")]
+        for hop in range(p.hops):
+            stages.append(_later(m, stages[-1], f"hop_{hop + 1}"))
         for hop, (stage, after) in enumerate(pairwise(stages)):
-            m.d.sync += after.eq(stage)
             for pe in range(hop * p.hop, min((hop + 1) * p.hop, p.lanes_out)):
                 if pe - 1 in pairs:
                     continue
@@ -229,6 +229,16 @@ class ContractionArray(wiring.Component):
         request = Signal(drain_layout(p), reset_less=True)
         m.d.sync += request.eq(self.drain)
         return shadow, request
+
+
+def _later(m: Module, sample: data.View, name: str) -> data.View:
+    """A sample a cycle later; its operands without a reset, so that DSP blocks take them in."""
+    layout = sample.shape()
+    operands = Signal(len(sample.data), name=f"{name}_data", reset_less=True)
+    control = Signal(layout.size - len(operands), name=name)  # the operands are the last field
+    later = data.View(layout, Cat(control, operands))
+    m.d.sync += later.eq(sample)
+    return later
 
 
 def choose(m: Module, values: list, index, name: str) -> Value:

@@ -102,7 +102,7 @@ class Core(wiring.Component):
         stages = rom(m, "stages", p.stages.layout, p.stages.content)
         d = Signal(p.stages.layout, name="descriptor")
         port = stages.read_port(domain="comb")
-        m.d.comb += port.addr.eq(sequencer.stage)
+        m.d.comb += [port.addr.eq(sequencer.stage), sequencer.gated.eq(port.data.gated)]
         self._number(m, sequencer)
         with m.If(go):
             m.d.sync += d.eq(port.data)
@@ -232,7 +232,7 @@ class Core(wiring.Component):
         m.d.comb += [
             unit.enable.eq(go),
             unit.new_frame.eq(sequencer.new_frame),
-            unit.start.eq((sequencer.start & d.gated) | sequencer.at_head),
+            unit.start.eq(sequencer.job),
             sequencer.head_done.eq(unit.ready),
             self.logit.eq(unit.logit),
             self.logit_valid.eq(unit.logit_valid & ~bad),
@@ -251,25 +251,27 @@ class Core(wiring.Component):
         open_ = Signal()  # known long before; once there is space, it stays until the head begins
         m.d.sync += open_.eq(self.space | sequencer.bad)
         blocked = sequencer.at_head & ~open_
-        causes = Signal(3)
         m.d.comb += [
-            causes[0].eq(starved),
-            causes[1].eq(unfed & ~causes[0]),
-            causes[2].eq(blocked & ~causes[:2].any()),
-            go.eq(~causes.any()),
+            go.eq(~(starved | unfed | blocked)),  # of registers, two LUTs long: all wait for it
             *self._running(sequencer),
             self.done.eq(sequencer.done & go),
         ]
         if not self.params.batch.several:
             m.d.comb += self.dropped.eq(sequencer.done & go & sequencer.bad)
+        self._count(m, sequencer.busy, (starved, unfed, blocked))
+
+    def _count(self, m: Module, busy, causes) -> None:
+        """Cycles of the frame; long sums, and the choice of a cause, are made a cycle later."""
         running = Signal(self.counters.shape(), name="running")
-        counted, ended = Signal(len(COUNTERS), name="counted"), Signal(name="ended")
-        m.d.sync += ended.eq(self.done)  # long sums are made a cycle later
-        conditions = (sequencer.busy, sequencer.busy & go, *causes)
-        for number, (name, condition) in enumerate(zip(COUNTERS, conditions, strict=True)):
+        now, ended = Signal(1 + len(causes), name="counted"), Signal(name="ended")
+        m.d.sync += [ended.eq(self.done), now.eq(Cat(busy, *causes))]
+        starved, unfed, blocked = now[1:]
+        waits = [starved, unfed & ~starved, blocked & ~(starved | unfed)]
+        conditions = (now[0], now[0] & ~now[1:].any(), *waits)
+        for name, condition in zip(COUNTERS, conditions, strict=True):
             after = Signal(32, name=f"{name}_after")
-            m.d.comb += after.eq(running[name] + counted[number])
-            m.d.sync += [counted[number].eq(condition), running[name].eq(after)]
+            m.d.comb += after.eq(running[name] + condition)
+            m.d.sync += running[name].eq(after)
             with m.If(ended):
                 m.d.sync += [self.counters[name].eq(after), running[name].eq(0)]
 

@@ -128,7 +128,8 @@ class Issuer(wiring.Component):
     def _loader(self, m: Module, loaded, hand_over, can_take) -> None:
         cycles = max(self.load_words, self.turnaround, self.WORD_LATENCY)
         count = Signal(range(cycles + 1))
-        opening = Signal()  # the first word of a segment is requested
+        opening = Signal()  # the first word of a segment is requested; only in LOAD
+        m.d.comb += self.opens.eq(opening)
         self.one = Signal(EDGES, name="one")  # the loaded step has one column, one row
         with m.FSM():
             with m.State("IDLE"):
@@ -138,11 +139,7 @@ class Issuer(wiring.Component):
                 with m.If(self.valid):
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += [
-                    self.word.eq(loaded.weight + count),
-                    self.word_valid.eq(1),
-                    self.opens.eq(opening),
-                ]
+                m.d.comb += [self.word.eq(loaded.weight + count), self.word_valid.eq(1)]
                 m.d.sync += [count.eq(count + 1), opening.eq(0)]
                 with m.If(count == self.load_words - 1):
                     m.d.comb += self.closes.eq(loaded.closes)

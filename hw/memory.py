@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, Module, Signal, unsigned
 from amaranth.lib.memory import Memory
 
-BANK_BITS = 16
+BANK_BITS = 14
 BANK = 1 << BANK_BITS
 """Words of which one is chosen in a cycle, out of as many block RAMs as they take."""
 

@@ -26,7 +26,9 @@ def registered(m: Module, value, name: str):
 
 
 def in_parts(m: Module, a, b):
-    """``a * b`` from partial products that are registered."""
+    """``a * b`` from partial products that are registered; of a small ``a`` there is one."""
+    if len(a) <= PART:
+        return registered(m, a * b, "product")
     low, high = a[:PART].as_unsigned(), a[PART:].as_signed()
     parts = []
     for name, part in (("low", low), ("high", high)):

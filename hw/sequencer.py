@@ -24,7 +24,12 @@ class Sequencer(wiring.Component):
     stage_done, head_done : In(1)
     bad : In(1)
         The frame's result is to be suppressed.
+    gated : In(1)
+        The stage that is looked up has a gate.
     start : Out(1)
+    job : Out(1)
+        The vector unit starts: with a stage that has a gate, and at the head. A register, since
+        everything stands still where what the unit needs is missing.
     new_frame : Out(1)
         Before the frame's first stage.
     at_head : Out(1)
@@ -41,7 +46,9 @@ class Sequencer(wiring.Component):
                 "stage_done": In(1),
                 "head_done": In(1),
                 "bad": In(1),
+                "gated": In(1),
                 "start": Out(1),
+                "job": Out(1),
                 "new_frame": Out(1),
                 "at_head": Out(1),
                 "stage": Out(range(stages + 1)),
@@ -54,7 +61,7 @@ class Sequencer(wiring.Component):
         """One state per phase of a stage."""
         m = Module()
         m.d.comb += self.busy.eq(1)
-        m.d.sync += self.start.eq(0)
+        m.d.sync += [self.start.eq(0), self.job.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [self.busy.eq(0), self.new_frame.eq(1)]
@@ -62,7 +69,7 @@ class Sequencer(wiring.Component):
                 with m.If(self.frame):
                     m.next = "FETCH"
             with m.State("FETCH"):  # the ROM is looked up
-                m.d.sync += self.start.eq(1)
+                m.d.sync += [self.start.eq(1), self.job.eq(self.gated)]
                 m.next = "START"
             with m.State("START"):  # the descriptor is there
                 m.next = "RUN"
@@ -71,7 +78,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.stage.eq(self.stage + 1)
                     m.next = "FETCH"
                     with m.If(self.stage == self.stages - 1):
-                        m.d.sync += self.at_head.eq(1)
+                        m.d.sync += [self.at_head.eq(1), self.job.eq(1)]
                         m.next = "HEAD"
             with m.State("HEAD"):
                 m.d.sync += self.at_head.eq(0)

@@ -10,6 +10,7 @@ from amaranth.utils import exact_log2
 from r2b.hw.batch import ALONE, Batch
 from r2b.hw.descriptor import Table
 from r2b.hw.memory import rom
+from r2b.hw.pipeline import registered
 from r2b.hw.walker import TileWalker
 
 
@@ -145,14 +146,13 @@ class StepGenerator(wiring.Component):
         compared, looked = Signal(), Signal()  # the table's entry is compared; and decides
         m.d.sync += [compared.eq(0), looked.eq(0)]
         look = self._lookup(m, Mux(look_row, y, x), look_row)
-        rows = Signal(look.shape())
-        cols = Signal(look.shape())
+        rows, cols = (Signal(look.shape(), name=name, reset_less=True) for name in ("rows", "cols"))
         checks = Signal()  # a new tile's rows, in the cycle that follows TILE
         m.d.comb += self.starved.eq(checks & self.missing)
         m.d.comb += self.o.last.eq(last_tap & self.o.last_kc)
         first = Signal()
         m.d.comb += self.o.first.eq(first)
-        self.col_product = Signal.like(self.o.src, name="col_product")
+        self.col_product = Signal.like(self.o.src, name="col_product", reset_less=True)
         m.d.sync += self.col_product.eq(cols.clip * d.col_src)
         w = walker.o
         opens = (w.row == 0) & (w.col == 0) & (~d.pixel_outer | (w.ko == 0))
@@ -169,11 +169,19 @@ class StepGenerator(wiring.Component):
                 self.o.fresh.eq((y == d.tap_y) & (x == d.tap_x)),
                 self.o.kc.eq(kc),
             ]
+        stage_end = w.frame_end if self.batch.several else w.last
+        band_end = w.last_col & Mux(d.pixel_outer, w.last_ko, w.ko == 0)
+        opens, closes, stage_end, band_end = (  # of the tile, long before its first step
+            registered(m, *named) for named in (
+                (opens, "tile_opens"), (closes, "tile_closes"),
+                (stage_end, "tile_ends_stage"), (band_end, "tile_ends_band"),
+            )
+        )  # fmt: skip
         m.d.comb += [
             self.o.opens.eq(first & opens),
             self.o.closes.eq(self.o.last & closes),
-            self.o.stage_end.eq(self.o.last & (w.frame_end if self.batch.several else w.last)),
-            self.o.band_end.eq(self.o.last & w.last_col & Mux(d.pixel_outer, w.last_ko, w.ko == 0)),
+            self.o.stage_end.eq(self.o.last & stage_end),
+            self.o.band_end.eq(self.o.last & band_end),
             self.o.free.eq(w.free),
             self.need.eq(Mux(w.need < d.in_rows, w.need, d.in_rows)),
         ]
@@ -325,7 +333,7 @@ class StepGenerator(wiring.Component):
         """
         w, d = self.walker.o, self.d
         self.row_src, self.row_index = Signal.like(self.o.src), Signal.like(self.o.index)
-        product = Signal.like(self.o.src, name="row_product")
+        product = Signal.like(self.o.src, name="row_product", reset_less=True)
         self.tile_cols = self._tile_groups(m)
         m.d.sync += [
             product.eq(rows.clip * d.row_src),

@@ -336,18 +336,14 @@ class VectorUnit(wiring.Component):
         """sum -> * reciprocal -> rounding, shift -> * a + b -> shift, saturation -> z."""
         p = self.params
         valid = pipe(m, issue.mean, 7, "mean_valid")
-        sums, scaled = Signal(signed(p.sum_width)), Signal(signed(p.sum_width + 17))
+        sums = registered(m, choose(m, self.sum_data, issue.lane), "sums")
+        scaled = in_parts(m, sums, job.reciprocal)
         rounded = Signal(signed(p.sum_width + 18))
-        mean = Signal(signed(p.value_width + MEAN_FRACTION + 1))
-        m.d.sync += [
-            sums.eq(choose(m, self.sum_data, issue.lane)),
-            scaled.eq(sums * job.reciprocal),
-            rounded.eq(scaled + job.mean_half),
-            mean.eq(rounded >> job.mean_shift),
-        ]
+        mean = Signal(signed(p.value_width + MEAN_FRACTION + 1), reset_less=True)
+        m.d.sync += [rounded.eq(scaled + job.mean_half), mean.eq(rounded >> job.mean_shift)]
         rows = self._table(m, "means", MEANS)
         constants = registered(m, self._counted(m, rows, valid[2], "mean_row"), "mean_constants")
-        product = Signal(signed(len(mean) + MULTIPLIER_BITS))
+        product = Signal(signed(len(mean) + MULTIPLIER_BITS), reset_less=True)
         total = Signal(signed(max(len(product), len(constants.b)) + 1))
         offset, shifted = Signal.like(constants.b), Signal.like(total)
         m.d.sync += [
@@ -444,9 +440,9 @@ class VectorUnit(wiring.Component):
             registered_read(m, memory, issue.word, name)
             for memory, name in ((z, "z_q"), (h, "h_q"))
         ]
-        m.d.sync += [
-            dot.a.eq(Mux(layer, words[1], words[0])),
-            dot.w.eq(self._weight(m, issue)),
+        m.d.comb += [
+            dot.a.eq(registered(m, Mux(layer, words[1], words[0]), "dot_a")),
+            dot.w.eq(registered(m, self._weight(m, issue), "dot_w")),
         ]
         return dot.o
 
@@ -481,7 +477,8 @@ class VectorUnit(wiring.Component):
         lane, group = Signal(range(max(2, p.lanes))), Signal(self.group_range)
         low, high = bounds(MULTIPLIER_BITS)
         for name in ("gn", "gp"):
-            product = Signal(signed(SIGMOID_BITS + 1 + MULTIPLIER_BITS), name=f"{name}_product")
+            shape = signed(SIGMOID_BITS + 1 + MULTIPLIER_BITS)
+            product = Signal(shape, name=f"{name}_product", reset_less=True)
             rounded = Signal(signed(len(product) + 1), name=f"{name}_rounded")
             shifted = Signal.like(rounded, name=f"{name}_shifted")
             m.d.sync += [
