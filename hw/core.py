@@ -233,6 +233,7 @@ class Core(wiring.Component):
             unit.enable.eq(go),
             unit.new_frame.eq(sequencer.new_frame),
             unit.start.eq(sequencer.job),
+            unit.starts.eq(Mux(go, sequencer.job_follows, sequencer.job)),
             sequencer.head_done.eq(unit.ready),
             self.logit.eq(unit.logit),
             self.logit_valid.eq(unit.logit_valid & ~bad),
@@ -241,18 +242,19 @@ class Core(wiring.Component):
         return unit
 
     def _stalls(self, m: Module, go, engines, sequencer, unit) -> None:
-        """One cause per waiting cycle; whatever waits, everything that issues stands still."""
-        starved = unfed = 0
-        for engine in engines.values():
-            starved = starved | engine.starved
-            unfed = unfed | engine.unfed
-        if self.params.vector.bus:
-            unfed = unfed | unit.unfed
-        open_ = Signal()  # known long before; once there is space, it stays until the head begins
-        m.d.sync += open_.eq(self.space | sequencer.bad)
-        blocked = sequencer.at_head & ~open_
+        """One cause per waiting cycle; whatever waits, everything that issues stands still.
+
+        Everything is behind ``go``, so it is a register: each cause is known the cycle before.
+        """
+        parts = [*engines.values(), *([unit] if self.params.vector.bus else [])]
+        starved = Cat(engine.starved for engine in engines.values()).any()
+        unfed = Cat(part.unfed for part in parts).any()
+        blocks, blocked, stopped = (Signal(name=name) for name in ("blocks", "blocked", "stopped"))
+        at_head = Mux(go, sequencer.head_follows, sequencer.at_head)
+        m.d.sync += [blocked.eq(blocks), stopped.eq(Cat(blocks, *(p.stops for p in parts)).any())]
         m.d.comb += [
-            go.eq(~(starved | unfed | blocked)),  # of registers, two LUTs long: all wait for it
+            blocks.eq(at_head & ~(self.space | sequencer.bad)),
+            go.eq(~stopped),
             *self._running(sequencer),
             self.done.eq(sequencer.done & go),
         ]

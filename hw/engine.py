@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import EnableInserter, Module, Signal, signed
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -94,10 +94,21 @@ class EngineParams:
         return self.epilogue + (pool.LATENCY if self.pooled else 0) + sinks.LATENCY
 
 
-class RowsMissing(wiring.Component):
-    """Whether a tile lacks input rows, LATENCY cycles after ``need`` and ``rows_ready``.
+def needed(m: Module, enable, asked, name: str):
+    """Whether something is needed in the next cycle: asked for now, or still waited for.
 
-    It never stands still: what it says ends a wait.
+    What stops everything is a register, and so is made of what is known in the cycle before.
+    """
+    before, needs = Signal(name=f"{name}_before"), Signal(name=f"{name}_needed")
+    m.d.comb += needs.eq(Mux(enable, asked, before))
+    m.d.sync += before.eq(needs)
+    return needs
+
+
+class RowsMissing(wiring.Component):
+    """Whether a tile waits for input rows: ``checks`` was there in the cycle before, or since then
+    ``enable`` has been low, and LATENCY cycles ago fewer than ``need`` rows of the frame were.
+    ``follows`` is ``missing`` of the next cycle.
     """
 
     LATENCY = 1
@@ -105,17 +116,22 @@ class RowsMissing(wiring.Component):
     def __init__(self, address_width: int) -> None:
         super().__init__(
             {
+                "enable": In(1),
                 "frame": In(1),
                 "need": In(address_width),
+                "checks": In(1),
                 "rows_ready": In(address_width),
                 "missing": Out(1),
+                "follows": Out(1),
             }
         )
 
     def elaborate(self, platform) -> Module:
         """A comparison and its register."""
         m = Module()
-        m.d.sync += self.missing.eq(self.frame & (self.rows_ready < self.need))
+        fewer = self.frame & (self.rows_ready < self.need)
+        m.d.comb += self.follows.eq(needed(m, self.enable, self.checks, "checks") & fewer)
+        m.d.sync += self.missing.eq(self.follows)
         return m
 
 
@@ -130,9 +146,11 @@ class Engine(wiring.Component):
     hold : In(1)
         Nothing may be drained yet (the gate is not ready).
     rows_ready : In, starved : Out(1)
-        Complete rows of the frame; a tile needs rows that are missing.
+        Complete rows of the frame; a tile needs rows that are missing. A register, as ``unfed`` is.
     unfed : Out(1)
         A weight segment is needed that is not there.
+    stops : Out(1)
+        Either of both in the next cycle.
     pixel : Out, operand : In
         Address of a pixel, and its values ``source_latency`` cycles later.
     free : Out, signed
@@ -166,6 +184,7 @@ class Engine(wiring.Component):
                 "rows_ready": In(p.address_width),
                 "starved": Out(1),
                 "unfed": Out(1),
+                "stops": Out(1),
                 "pixel": Out(self.pixel_layout),
                 "operand": In(a.px * a.lanes_in * a.a_width),
                 "free": Out(signed(p.address_width)),
@@ -187,21 +206,24 @@ class Engine(wiring.Component):
         p, a = self.params, self.params.array
         control = EngineControl(p, self.request_layout)
         m.submodules.control = EnableInserter(self.enable)(control)
+        starved, unfed = Signal(name="starved_follows"), Signal(name="unfed_follows")
+        m.d.comb += self.stops.eq(starved | unfed)
+        m.d.sync += self.unfed.eq(unfed)
         m.submodules.array = array = make_array(a)
         if not a.binary:  # only these read the frame
             m.submodules.rows = rows = RowsMissing(p.address_width)
             m.d.comb += [
+                rows.enable.eq(self.enable),
                 rows.frame.eq(self.d.frame),
                 rows.need.eq(control.need),
+                rows.checks.eq(control.checks),
                 rows.rows_ready.eq(self.rows_ready),
-                control.missing.eq(rows.missing),
+                starved.eq(rows.follows),
+                self.starved.eq(rows.missing),
             ]
         m.d.comb += [
             *(getattr(control, n).eq(getattr(self, n)) for n in ("d", "start", "hold")),
-            *(
-                getattr(self, n).eq(getattr(control, n))
-                for n in ("starved", "pixel", "free", "done")
-            ),
+            *(getattr(self, n).eq(getattr(control, n)) for n in ("pixel", "free", "done")),
             self.release.eq(control.release & self.enable),
             self.finish.eq(control.finish & self.enable),
             self.request.eq(control.request),
@@ -215,7 +237,7 @@ class Engine(wiring.Component):
             m.d.comb += control.reading.eq(self.reading)
         if a.px > 1:
             m.d.comb += array.drain.px.eq(control.request.px)
-        self._weights(m, control, array)
+        m.d.comb += unfed.eq(self._weights(m, control, array))
         self._samples(m, array)
         return m
 
@@ -238,15 +260,16 @@ class Engine(wiring.Component):
         if self.params.array.load_ahead:
             m.d.comb += array.i.load.eq(stages[-1 - self.params.array.load_ahead].load)
 
-    def _weights(self, m: Module, control, array) -> None:
-        p = self.params
+    def _weights(self, m: Module, control, array):
+        """Weight words for the array; whether a segment of them is missing in the next cycle."""
+        p, missing = self.params, 0
         if p.words is not None:
             memory = weights.WeightRom(p.array.word, list(p.words), p.address_width)
-            m.d.comb += self.unfed.eq(0)
         else:
             memory = weights.WeightBuffer(p.array.word, p.segment_words, p.address_width, p.shared)
+            opens = needed(m, self.enable, control.opens, "opens")
+            missing = opens & ~memory.available
             m.d.comb += [
-                self.unfed.eq(control.opens & ~memory.available),
                 memory.close.eq(control.closes & self.enable),
                 memory.w_data.eq(self.w_data),
                 memory.w_valid.eq(self.w_valid),
@@ -260,6 +283,7 @@ class Engine(wiring.Component):
         word = Signal(p.array.word, name="word", reset_less=True)  # out of one of many block RAMs
         m.d.sync += [array.shift.eq(shift), word.eq(memory.data)]
         m.d.comb += array.shift_data.eq(word)
+        return missing
 
 
 class EngineControl(wiring.Component):
@@ -286,8 +310,7 @@ class EngineControl(wiring.Component):
                 "start": In(1),
                 "hold": In(1),
                 "need": Out(p.address_width),
-                "missing": In(1),
-                "starved": Out(1),
+                "checks": Out(1),
                 "pixel": Out(p.pixel_layout),
                 "word": Out(p.address_width),
                 "word_valid": Out(1),
@@ -311,8 +334,7 @@ class EngineControl(wiring.Component):
         m.d.comb += [
             generator.start.eq(self.start),
             self.need.eq(generator.need),
-            generator.missing.eq(self.missing),
-            self.starved.eq(generator.starved),
+            self.checks.eq(generator.checks),
             issuer.i.eq(generator.o),
             issuer.valid.eq(generator.valid),
             generator.ready.eq(issuer.ready),

@@ -71,9 +71,11 @@ class Issuer(wiring.Component):
         Descriptor and step stream.
     word, word_valid : Out
         Weight-memory address, relative to the memory's start.
-    opens, closes : Out(1)
-        The first word of a weight segment is requested (freeze this component while the segment is
-        not there); the last word of a segment is requested.
+    opens : Out(1)
+        The first word of a weight segment is requested in the next cycle (freeze this component
+        from there on while the segment is not there).
+    closes : Out(1)
+        The last word of a segment is requested.
     busy : In(2)
         Banks that are not drained yet.
     take : Out(2)
@@ -128,19 +130,17 @@ class Issuer(wiring.Component):
     def _loader(self, m: Module, loaded, hand_over, can_take) -> None:
         cycles = max(self.load_words, self.turnaround, self.WORD_LATENCY)
         count = Signal(range(cycles + 1))
-        opening = Signal()  # the first word of a segment is requested; only in LOAD
-        m.d.comb += self.opens.eq(opening)
         self.one = Signal(EDGES, name="one")  # the loaded step has one column, one row
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.ready.eq(1)
-                m.d.sync += [loaded.eq(self.i), count.eq(0), opening.eq(self.i.opens & self.valid)]
+                m.d.comb += [self.ready.eq(1), self.opens.eq(self.i.opens & self.valid)]
+                m.d.sync += [loaded.eq(self.i), count.eq(0)]
                 m.d.sync += [self.one.col.eq(self.i.cols == 1), self.one.row.eq(self.i.rows == 1)]
                 with m.If(self.valid):
                     m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.comb += [self.word.eq(loaded.weight + count), self.word_valid.eq(1)]
-                m.d.sync += [count.eq(count + 1), opening.eq(0)]
+                m.d.sync += count.eq(count + 1)
                 with m.If(count == self.load_words - 1):
                     m.d.comb += self.closes.eq(loaded.closes)
                     m.d.sync += count.eq(0)

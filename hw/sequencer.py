@@ -28,8 +28,9 @@ class Sequencer(wiring.Component):
         The stage that is looked up has a gate.
     start : Out(1)
     job : Out(1)
-        The vector unit starts: with a stage that has a gate, and at the head. A register, since
-        everything stands still where what the unit needs is missing.
+        The vector unit starts: with a stage that has a gate, and at the head.
+    job_follows, head_follows : Out(1)
+        ``job``, ``at_head`` in the next cycle: what stops the core is known before.
     new_frame : Out(1)
         Before the frame's first stage.
     at_head : Out(1)
@@ -49,6 +50,8 @@ class Sequencer(wiring.Component):
                 "gated": In(1),
                 "start": Out(1),
                 "job": Out(1),
+                "job_follows": Out(1),
+                "head_follows": Out(1),
                 "new_frame": Out(1),
                 "at_head": Out(1),
                 "stage": Out(range(stages + 1)),
@@ -61,7 +64,9 @@ class Sequencer(wiring.Component):
         """One state per phase of a stage."""
         m = Module()
         m.d.comb += self.busy.eq(1)
-        m.d.sync += [self.start.eq(0), self.job.eq(0)]
+        m.d.sync += [
+            self.start.eq(0), self.job.eq(self.job_follows), self.at_head.eq(self.head_follows),
+        ]  # fmt: skip
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [self.busy.eq(0), self.new_frame.eq(1)]
@@ -69,7 +74,8 @@ class Sequencer(wiring.Component):
                 with m.If(self.frame):
                     m.next = "FETCH"
             with m.State("FETCH"):  # the ROM is looked up
-                m.d.sync += [self.start.eq(1), self.job.eq(self.gated)]
+                m.d.sync += self.start.eq(1)
+                m.d.comb += self.job_follows.eq(self.gated)
                 m.next = "START"
             with m.State("START"):  # the descriptor is there
                 m.next = "RUN"
@@ -78,10 +84,9 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.stage.eq(self.stage + 1)
                     m.next = "FETCH"
                     with m.If(self.stage == self.stages - 1):
-                        m.d.sync += [self.at_head.eq(1), self.job.eq(1)]
+                        m.d.comb += [self.head_follows.eq(1), self.job_follows.eq(1)]
                         m.next = "HEAD"
             with m.State("HEAD"):
-                m.d.sync += self.at_head.eq(0)
                 m.next = "HEAD_RUN"
             with m.State("HEAD_RUN"):
                 with m.If(self.head_done):

@@ -85,11 +85,9 @@ class StepGenerator(wiring.Component):
         Only with several frames: one has been read to its end. The next one's tiles, which need its
         rows, begin only then: to wait for rows stops what still reads the frame before.
     need : Out
-        Input rows that the tile needs; there in the cycle before ``starved`` depends on it.
-    missing : In(1)
-        Some of them are not complete; only where the stage reads the frame.
-    starved : Out(1)
-        The tile needs rows that are not there yet.
+        Input rows that the tile needs.
+    checks : Out(1)
+        They must be there in the next cycle.
     o, valid, ready
         The step stream.
     reading : In(1)
@@ -121,8 +119,7 @@ class StepGenerator(wiring.Component):
                 "d": In(descriptor),
                 "start": In(1),
                 "need": Out(address_width),
-                "missing": In(1),
-                "starved": Out(1),
+                "checks": Out(1),
                 "o": Out(step_layout(descriptor, lanes, address_width, depth, px)),
                 "valid": Out(1),
                 "ready": In(1),
@@ -147,8 +144,6 @@ class StepGenerator(wiring.Component):
         m.d.sync += [compared.eq(0), looked.eq(0)]
         look = self._lookup(m, Mux(look_row, y, x), look_row)
         rows, cols = (Signal(look.shape(), name=name, reset_less=True) for name in ("rows", "cols"))
-        checks = Signal()  # a new tile's rows, in the cycle that follows TILE
-        m.d.comb += self.starved.eq(checks & self.missing)
         m.d.comb += self.o.last.eq(last_tap & self.o.last_kc)
         first = Signal()
         m.d.comb += self.o.first.eq(first)
@@ -198,7 +193,8 @@ class StepGenerator(wiring.Component):
                         m.next = "TILE"
             with m.State("TILE"):
                 m.d.sync += [y.eq(d.tap_y + last_taps[0]), x.eq(d.tap_x + last_taps[1])]
-                m.d.sync += [first.eq(1), checks.eq(1), look_row.eq(1)]
+                m.d.sync += [first.eq(1), look_row.eq(1)]
+                m.d.comb += self.checks.eq(1)
                 m.next = "LAST_ROW"
             with m.State("NEXT"):
                 m.d.comb += walker.step.eq(1)
@@ -209,7 +205,7 @@ class StepGenerator(wiring.Component):
                 with m.If(walker.o.last):
                     m.next = "IDLE"
             with m.State("LAST_ROW"):
-                m.d.sync += [*turn, checks.eq(0)]
+                m.d.sync += turn
                 with m.If(looked):
                     m.d.sync += [last_y.eq(y), y.eq(Mux(look.valid, d.tap_y, y - 1))]
                     with m.If(look.valid):

@@ -102,6 +102,8 @@ class VectorUnit(wiring.Component):
     Members
     -------
     start, enable : In(1)
+    starts : In(1)
+        ``start`` in the next cycle.
     new_frame : In(1)
         The next job is the frame's first.
     ready : Out(1)
@@ -117,7 +119,9 @@ class VectorUnit(wiring.Component):
         Words of the weight stream, a bit per target from ``weights.VECTOR`` on (only if streamed):
         weights, and the tables of the next job, which are taken while no job runs.
     unfed : Out(1)
-        Weights or tables are needed that are not there.
+        Weights or tables are needed that are not there; a register.
+    stops : Out(1)
+        The same in the next cycle.
     reading : Out(1)
         A job has weights still to be read, so what comes behind them in the stream is not there.
     frame : Out, ended : Out(1)
@@ -137,6 +141,7 @@ class VectorUnit(wiring.Component):
             "w_last": In(1),
             "w_ready": Out(len(STREAMED)),
             "unfed": Out(1),
+            "stops": Out(1),
             "reading": Out(1),
         }
         number = range(p.frames)
@@ -146,6 +151,7 @@ class VectorUnit(wiring.Component):
             | (frames if p.frames > 1 else {})
             | {
                 "start": In(1),
+                "starts": In(1),
                 "enable": In(1),
                 "new_frame": In(1),
                 "ready": Out(1),
@@ -169,7 +175,7 @@ class VectorUnit(wiring.Component):
         job = registered_read(m, jobs, job_index, "job")
         m.d.comb += self.head.eq(job.head)
         self.loaded, self.idle = Signal(name="loaded"), Signal(name="idle")
-        self.dense = Signal(name="layer_runs")  # the sequencer's state, as a register
+        self.dense = Signal(name="layer_follows")  # the sequencer's state in the next cycle
         self.begin = self.start
         if p.frames > 1:
             self.again, self.begin = Signal(name="again"), Signal(name="begin")
@@ -211,6 +217,9 @@ class VectorUnit(wiring.Component):
             issue.final.eq(count == outputs),
             self.sum_addr.eq(group),
         ]  # fmt: skip
+        layer_runs = Signal()
+        m.d.comb += self.dense.eq(layer_runs)
+        m.d.sync += layer_runs.eq(self.dense)
         anew = [register.eq(0) for register in (count, word, lane, group, layer)]
         with m.If(self.new_frame):
             m.d.sync += [job_index.eq(0), weight.eq(0)]
@@ -239,7 +248,7 @@ class VectorUnit(wiring.Component):
                 with m.If(self.enable):
                     m.d.sync += wait.eq(wait - 1)
                     with m.If(wait == 1):
-                        m.d.sync += self.dense.eq(1)
+                        m.d.comb += self.dense.eq(1)
                         m.next = "DENSE"
             with m.State("DENSE"):
                 m.d.comb += issue.dense.eq(self.enable)
@@ -251,7 +260,7 @@ class VectorUnit(wiring.Component):
                         m.d.sync += [word.eq(0), count.eq(count + 1)]
                         with m.If(issue.final):
                             m.d.sync += [count.eq(0), layer.eq(1), wait.eq(p.dense_flush)]
-                            m.d.sync += self.dense.eq(0)
+                            m.d.comb += self.dense.eq(0)
                             m.next = "FLUSH"
                             with m.If(layer | job.head):
                                 m.next = "LAST"
@@ -298,18 +307,20 @@ class VectorUnit(wiring.Component):
     def _fill(self, m: Module) -> None:
         """Weights go into the buffer; tables are taken once per job, the means last."""
         words, means = self.words, STREAMED.index(MEANS)
+        ready = Signal(name="loaded_follows")
+        m.d.sync += [self.loaded.eq(ready), self.unfed.eq(self.stops)]
         m.d.comb += [
-            # of registers: everything stands still by it
-            self.unfed.eq((self.start & ~self.loaded) | (self.dense & ~words.available)),
+            self.stops.eq((self.starts & ~ready) | (self.dense & ~words.available)),
+            ready.eq(self.loaded),
             words.w_data.eq(self.w_data),
             words.w_valid.eq(self.w_valid[0]),
             words.w_last.eq(self.w_last),
             self.w_ready.eq(Cat(words.w_ready, (self.idle & ~self.loaded).replicate(len(TABLES)))),
         ]
         with m.If(self.w_valid[means] & self.w_ready[means] & self.w_last):
-            m.d.sync += self.loaded.eq(1)
+            m.d.comb += ready.eq(1)
         with m.If(self.start & self.enable):
-            m.d.sync += self.loaded.eq(0)
+            m.d.comb += ready.eq(0)
 
     def _table(self, m: Module, name: str, target: int) -> Memory:
         """A table: of the whole frame as a ROM, or of a job, written from the stream."""

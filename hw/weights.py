@@ -188,7 +188,7 @@ class WeightBuffer(wiring.Component):
     addr : In, data : Out
         Word of the current segment, LATENCY cycles later.
     available : Out(1)
-        The current segment is complete.
+        The segment that is read in the next cycle is complete, SEEN cycles behind its last word.
     close : In(1)
         The current segment is used up.
     w_data, w_valid, w_last, w_ready
@@ -239,8 +239,7 @@ class WeightBuffer(wiring.Component):
         with m.If(self.close):
             m.d.sync += reading.eq(~reading)
             m.d.comb += drain.eq(Mux(reading, 0b10, 0b01))
-        # a register, since everything stands still by it: SEEN cycles behind the last word
-        m.d.sync += self.available.eq(Array(full & ~drain)[following])
+        m.d.comb += self.available.eq(Array(full & ~drain)[following])
         m.d.sync += full.eq((full | fill) & ~drain)
         return m
 

@@ -42,7 +42,7 @@ def drive_generator(core, seed):
     rng = np.random.default_rng(seed)
     for conv, row in zip(core.geometry.convs, core.stages.rows, strict=True):
         yield {"d": row, "start": 0, "ready": 0}  # the stage before ends
-        yield {"start": 1, "missing": 0}
+        yield {"start": 1}
         walks = 1  # the stage's first tile needs no step of the walker
         for (ko, tile), last_tile in with_last(conv.tiles()):
             steps = conv.steps(tile)
@@ -94,9 +94,8 @@ def test_generator_against_geometry(core):
     simulate(Bench(dut, drive_generator(core, 1)))
 
 
-@pytest.mark.parametrize("missing", [0, 1])
-def test_starved(missing):
-    """A tile says which rows it needs, and in the cycle after whether it waits for them."""
+def test_rows_needed():
+    """A tile says which rows it needs, once, in the cycle before it may have to wait for them."""
     core = mixed()
     conv, row = core.geometry.convs[0], core.stages.rows[0]
     # the lowest row that the first tile's last tap reads
@@ -106,22 +105,28 @@ def test_starved(missing):
     def drive():
         yield {"d": row, "start": 1, "ready": 0}
         outputs = yield {"start": 0}
-        assert (outputs["need"], outputs["starved"]) == (need, 0)
-        outputs = yield {"missing": missing}
-        assert outputs["starved"] == missing
+        assert (outputs["need"], outputs["checks"]) == (need, 1)
+        outputs = yield {}
+        assert (outputs["need"], outputs["checks"]) == (need, 0)
 
     simulate(Bench(dut, drive()))
 
 
 @pytest.mark.parametrize("frame", [0, 1])
 def test_rows_missing(frame):
-    """Exactly where a stage of the frame lacks a row."""
+    """From the cycle behind the question on, exactly where a stage of the frame lacks a row."""
 
     def drive():
-        yield {"frame": frame, "need": 4, "rows_ready": 0}
-        for ready in range(1, 7):
-            outputs = yield {"rows_ready": ready}
+        here = {"frame": frame, "need": 4, "rows_ready": 0}
+        yield here | {"enable": 1, "checks": 0}
+        outputs = yield {"checks": 1}
+        assert not outputs["missing"]  # not asked for
+        for ready in range(1, 7):  # nothing moves, so the question stands
+            outputs = yield {"rows_ready": ready, "enable": 0, "checks": 0}
             assert outputs["missing"] == (frame and ready - 1 < 4)
+        outputs = yield {"rows_ready": 0, "enable": 1}
+        outputs = yield {}
+        assert not outputs["missing"]  # answered
 
     simulate(Bench(RowsMissing(5), drive()))
 

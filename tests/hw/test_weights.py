@@ -35,7 +35,7 @@ def drive_buffer(words, seed, fill_rate, read_rate):
             elif not order:
                 inputs["close"] = 1
         outputs = yield inputs
-        assert outputs["available"] == (seen > closed)
+        assert outputs["available"] == (filled > closed + inputs["close"])  # in the next cycle
         assert outputs["w_ready"] == (filled < closed + 2)
         if expected is not None:
             assert outputs["data"] == expected

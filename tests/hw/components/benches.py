@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from amaranth.hdl import EnableInserter, Module, Shape, Value
+from amaranth.hdl import EnableInserter, Module, Mux, Shape, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -96,9 +96,9 @@ class Frozen(wiring.Component):
     def __init__(self, inner: wiring.Component) -> None:
         self.inner = inner
         members = dict(inner.signature.members)
-        if "missing" in members:
+        if "checks" in members:
             members["rows_ready"] = In(members.pop("need").shape)
-            del members["missing"]
+            del members["checks"]
         super().__init__(members | {"enable": In(1), "go": Out(1)})
 
     def elaborate(self, platform) -> Module:
@@ -109,18 +109,26 @@ class Frozen(wiring.Component):
         for cause in ("starved", "unfed"):
             if cause in inner.signature.members:
                 go = go & ~getattr(inner, cause)
+        if "checks" in inner.signature.members:
+            m.submodules.rows = rows = RowsMissing(len(inner.need))
+            m.d.comb += [
+                rows.enable.eq(self.go),
+                rows.frame.eq(self.d.frame),
+                rows.need.eq(inner.need),
+                rows.checks.eq(inner.checks),
+                rows.rows_ready.eq(self.rows_ready),
+            ]
+            go = go & ~rows.missing
         m.d.comb += self.go.eq(go)
         own = "enable" in inner.signature.members
         m.submodules.inner = inner if own else EnableInserter(self.go)(inner)
-        if "missing" in inner.signature.members:
-            m.submodules.rows = rows = RowsMissing(len(inner.need))
-            m.d.comb += [rows.frame.eq(self.d.frame), rows.need.eq(inner.need)]
-            m.d.comb += [rows.rows_ready.eq(self.rows_ready), inner.missing.eq(rows.missing)]
         for name, member in inner.signature.members.items():
             if name == "enable":
                 m.d.comb += inner.enable.eq(self.go)
-            elif name in ("need", "missing"):
+            elif name in ("need", "checks"):
                 continue
+            elif name == "starts":  # as the core makes it of what follows if this cycle counts
+                m.d.comb += inner.starts.eq(Mux(self.go, self.starts, self.start))
             elif member.flow == In:
                 m.d.comb += getattr(inner, name).eq(getattr(self, name))
             else:

@@ -300,7 +300,8 @@ class VectorPlay:
 
     def cycle(self, **inputs):
         """One cycle; logits are collected."""
-        outputs = yield {"enable": next(self.enables), "w_en": 0, "start": 0, **inputs}
+        inputs = {"w_en": 0, "start": 0, "starts": 0, **inputs}
+        outputs = yield {"enable": next(self.enables), **inputs}
         if outputs["logit_valid"]:
             self.logits.append((outputs["logit"], outputs["logit_last"]))
         return outputs
@@ -318,10 +319,12 @@ class VectorPlay:
     def job(self, cycles: int):
         """Start and wait for ``ready``, which must come after exactly so many enabled cycles."""
         counted = 0
-        while counted == 0:
-            enable = next(self.enables)
-            yield from self.cycle(enable=enable, start=1)
-            counted = enable
+        for started in ({"starts": 1}, {"start": 1}):
+            counted = 0
+            while counted == 0:
+                enable = next(self.enables)
+                yield from self.cycle(enable=enable, **started)
+                counted = enable
         for _ in range(LIMIT):
             enable = next(self.enables)
             outputs = yield from self.cycle(enable=enable)
