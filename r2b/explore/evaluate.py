@@ -12,14 +12,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from r2b.backends.cost.critical import critical
 from r2b.backends.cost.features import array_features
-from r2b.backends.cost.hardware import (
-    FRAMES,
-    StageCost,
-    bytes_per_frame,
-    share,
-    stage_costs,
-)
+from r2b.backends.cost.hardware import FRAMES, bytes_per_frame, share, stage_costs
 from r2b.backends.cost.mapping import Memory, dsp_blocks, map_memory
 from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, array_products, word_memory
 from r2b.backends.cost.resources import Count, Resources, estimate_params, logic, with_vector
@@ -27,7 +22,7 @@ from r2b.backends.fpga.planner import SHARES, Misfit
 from r2b.explore.space import Point, extent_of, indivisible, unpackable
 from r2b.hw.array import ArrayParams
 from r2b.hw.devices import DEVICES, Device
-from r2b.hw.flow import FrameCycles, predict_frames
+from r2b.hw.flow import predict_frames
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
 from r2b.hw.loops import ceil_div
 from r2b.hw.memo import remember
@@ -289,33 +284,18 @@ def fit(needs: dict[str, int], device: Device) -> Row:
 def _speed(params: CoreParams) -> Row:
     geometry = params.geometry.whole
     frames = predict_frames(geometry, FRAMES)
+    period = frames[-1].last - frames[-2].last
     return {
         "frame_cycles": frames[-1].work,
-        "interval": share(frames[-1].last - frames[-2].last, geometry.plan.batch),
+        "interval": share(period, geometry.plan.batch),
         "bytes_per_frame": bytes_per_frame(geometry).total,
-        "binds": binding(frames[-1], stage_costs(geometry, params)),
+        "binds": critical(frames[-1], period, stage_costs(geometry, params)).binds,
     }
 
 
 def _rate(speed: Row, goal: Goal) -> Row:
     fps = goal.clock_mhz * 1e6 / speed["interval"]
     return speed | {"fps": fps, "bandwidth": fps * speed["bytes_per_frame"]}
-
-
-def binding(frame: FrameCycles, stages: Sequence[StageCost]) -> str:
-    """What most of a frame's cycles go to.
-
-    ``input stream`` or ``weight stream``: the core waits. Else what most cycles of the stages are
-    bound by, and on which engine, for example ``binary compute``, ``real weights``, ``vector
-    compute``.
-    """
-    if max(frame.wait_input, frame.wait_weights) > frame.active:
-        waits = frame.wait_input, frame.wait_weights
-        return "input stream" if waits[0] >= waits[1] else "weight stream"
-    bound: Counter[str] = Counter()
-    for stage in stages:
-        bound[f"{stage.engine} {stage.binds}"] += stage.cycles
-    return max(sorted(bound), key=lambda name: bound[name])
 
 
 def plan_of(program: Program, row: Row) -> Plan:
