@@ -154,8 +154,7 @@ class Evaluator:
 
     def _known(self, point: Point, goal: Goal) -> tuple[CoreParams, dict[str, dict[str, int]]]:
         """Parameters and needs, from those of the point before where the core is the same."""
-        # a front's core knows its other half, and is made anew for every vector unit
-        key = replace(point, index=0, gate_macs=point.gate_macs if point.front_tiles else 1)
+        key = replace(point, index=0, gate_macs=1)
         if self._core is None or key != self._key:
             plan = point.plan(self.program, goal.device.name, goal.clock_mhz)
             self._core, self._key = core_params(ProgramGeometry(self.program, plan)), key
