@@ -67,6 +67,11 @@ class FrameCycles:
         return self.active + (0 if self.front is None else self.front.active)
 
     @property
+    def latency(self) -> int:
+        """Cycles from its first one, on either half, to its result."""
+        return self.last - (self if self.front is None else self.front).first + 1
+
+    @property
     def cycles(self) -> int:
         """Cycles it takes."""
         return self.last - self.first + 1
