@@ -48,6 +48,8 @@ class EngineParams:
         The weight stream is the vector unit's, too; and memory is short, so segments are packed.
     batch : Batch
         Frames that a stage runs for.
+    frame : bool
+        Some stage reads the frame, whose rows may be missing.
     """
 
     array: ArrayParams
@@ -62,6 +64,7 @@ class EngineParams:
     segment_words: int
     shared: bool = False
     batch: Batch = ALONE
+    frame: bool = False
 
     @property
     def pixel_layout(self) -> data.StructLayout:
@@ -210,7 +213,7 @@ class Engine(wiring.Component):
         m.d.comb += self.stops.eq(starved | unfed)
         m.d.sync += self.unfed.eq(unfed)
         m.submodules.array = array = make_array(a)
-        if not a.binary:  # only these read the frame
+        if p.frame:
             m.submodules.rows = rows = RowsMissing(p.address_width)
             m.d.comb += [
                 rows.enable.eq(self.enable),

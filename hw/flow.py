@@ -48,6 +48,8 @@ class FrameCycles:
         They add up to ``last - first + 1``.
     front : FrameCycles or None
         The same of the front, if there is one; all else is the back's then.
+    reader, reading : int
+        With a front: number of the last stage that reads its results, and cycles until it ends.
     """
 
     first: int
@@ -56,11 +58,18 @@ class FrameCycles:
     wait_input: int
     wait_weights: int
     front: FrameCycles | None = None
+    reader: int = 0
+    reading: int = 0
 
     @property
     def work(self) -> int:
         """Cycles of all stages, without waiting."""
         return self.active + (0 if self.front is None else self.front.active)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from its first one, on either half, to its result."""
+        return self.last - (self if self.front is None else self.front).first + 1
 
     @property
     def cycles(self) -> int:
@@ -96,7 +105,7 @@ def _overlapped(
         first = max(back_idle, front_idle) + 1
         back, ends = _run_frame(stages[1:], first, rows, segments)
         back_idle, free = back.last + 1, ends[reader - 1] + 1
-        frames.append(replace(back, front=front))
+        frames.append(replace(back, front=front, reader=reader, reading=free - first))
     return frames
 
 

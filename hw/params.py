@@ -254,4 +254,5 @@ def _engine_params(
         segment_words=max(conv.segment_words for conv in convs),
         shared=plan.vector == "stream",
         batch=batch,
+        frame=any(conv.from_frame for conv in convs),
     )

@@ -266,9 +266,7 @@ class RegisterFile(wiring.Component):
         given = self.given if self.several else self.done & ~self.dropped
         frames = self._count(m, "frames", given)
         dropped = self._count(m, "dropped", self.dropped)
-        began = Signal()  # busy a cycle ago
-        m.d.sync += began.eq(self.busy)
-        begins = self.begun if self.overlapped else self.busy & ~began
+        begins = self.begun if self.overlapped else self._begins(m)
         error = Cat(state[f"ERR.{name}"] for name in ERRORS).any()
         inputs = {
             "CTRL.done": self.done,
@@ -294,6 +292,12 @@ class RegisterFile(wiring.Component):
             self.soft_reset.eq(state["CTRL.soft_reset"]),
         ]
         return m
+
+    def _begins(self, m: Module):
+        """Where frames follow each other: busy, and not a cycle ago."""
+        began = Signal()
+        m.d.sync += began.eq(self.busy)
+        return self.busy & ~began
 
     def _count(self, m: Module, name: str, event) -> Signal:
         count = Signal(32, name=f"count_{name}")

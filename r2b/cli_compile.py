@@ -124,7 +124,8 @@ def compile_command(
         typer.Option(
             "--target-fps",
             metavar="F",
-            help="Take the smallest Plan that reaches F frames per second, by the cost model.",
+            help="Take the smallest Plan that reaches F frames per second, by the cost model; "
+            "with --batch, of those with that batch.",
         ),
     ] = None,
     verify: Annotated[

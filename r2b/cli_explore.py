@@ -58,7 +58,7 @@ def explore_command(
         typer.Option(
             metavar="NAME",
             help="What the best Plan is: fps, fps-per-lut, fps-per-dsp, luts, dsps, ram, "
-            "bandwidth, share.  [fps; with --target-fps share]",
+            "bandwidth, latency, share.  [fps; with --target-fps share]",
         ),
     ] = None,
     axis: Annotated[
@@ -160,6 +160,7 @@ def explore_command(
             output or Path(model.with_suffix(".explore").name),
             None if input_shape is None else parse_shape(input_shape), clock, target_fps,
             objective, scheduler, workers, resume, synth, parse_axes(axis or []),
+            any(text.startswith("batch=") for text in axis or []),
         )  # fmt: skip
         if explore_and_show(order, reporter):
             raise typer.Exit(DIFFERENT)
@@ -222,7 +223,7 @@ def content_of(order: Order, result: Result) -> dict[str, Any]:
 
 def show(order: Order, result: Result, reporter: Reporter) -> None:
     """Print the fronts, what was left out, and what was chosen."""
-    from r2b.explore.front import describe
+    from r2b.explore.front import choose, describe
     from r2b.explore.sheets import front_sheet, summary_sheet, synthesis_sheet
     from r2b.sheets import as_table
 
@@ -249,6 +250,14 @@ def show(order: Order, result: Result, reporter: Reporter) -> None:
             f"{row['clock_mhz']:g} MHz, {row['fullest']} {row['share']:.0%}, bound by "
             f"{row['binds']} (analytic); {result.objective.meaning}"
         )
+    for found in result.explored:
+        row = choose(found.fits, result.objective, order.target_fps)
+        chosen = result.chosen.get(found.device)
+        if row is not None and row["batch"] > 1 and not order.batches and chosen is not None:
+            reporter.show(
+                f"{found.device}: --axis batch={row['batch']}, which raises latency, would give "
+                f"{row['fps']:,.1f} frames/s, {row['fullest']} {row['share']:.0%}: {describe(row)}"
+            )
     if result.best is not None:
         reporter.show(f"wrote {order.output}; its plan.json is for {result.best['device']}")
 

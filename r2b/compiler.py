@@ -414,7 +414,8 @@ def _plan(
     name, clock = options.device_name, options.clock_mhz
     if options.target_fps is not None:
         reporter.step("searching a Plan")
-        return smallest_plan(program, name, clock, options.target_fps, reporter.detail)
+        rate, batch = options.target_fps, options.batch
+        return smallest_plan(program, name, clock, rate, reporter.detail, batch)
     parallelism = None
     if options.parallelism is not None:
         parallelism = parse_parallelism(options.parallelism)

@@ -178,8 +178,6 @@ def _check_plan(options: Options) -> None:
             read_plan(Path(options.plan))
     if options.target_fps is not None and options.parallelism is not None:
         raise PlanError("--target-fps chooses the parallelism; leave --parallelism away")
-    if options.target_fps is not None and options.batch is not None:
-        raise PlanError("--target-fps searches Plans of one frame at a time; leave --batch away")
     batch = 1 if options.batch is None else options.batch
     if type(batch) is not int or not 1 <= batch <= MOST_FRAMES:
         raise PlanError(f"--batch takes 1 to {MOST_FRAMES} frames, not {batch!r:.60}")

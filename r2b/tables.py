@@ -76,9 +76,21 @@ def frame_lines(report: Report) -> list[str]:
     return [
         f"a frame every {_share(found['interval'])} cycles: {found['fps']:,.0f} frames/s at "
         f"{plan['clock_mhz']:g} MHz",
+        *_halves(found),
         f"bytes per frame: {parts}",
         f"cycles of stages that are bound by: {share}",
     ]
+
+
+def _halves(found: Report) -> list[str]:
+    """With a front: what works beside what, and which of them the frames wait for."""
+    ahead = sum(stage["cycles"] for stage in found["stages"] if stage["engine"] == "front")
+    if not ahead:
+        return []
+    bound = {"input": "the input stream", "weights": "the weight stream", "front": "the front and "
+             "what reads its results", "back": "the back"}[found["binds"]]  # fmt: skip
+    rest = found["frame_cycles"] - ahead
+    return [f"front {ahead:,} cycles, back {rest:,} beside it: bound by {bound}"]
 
 
 def calibration_table(report: Report) -> Table:

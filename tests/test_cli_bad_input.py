@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pickle
 import signal
@@ -16,10 +17,12 @@ import pytest
 import torch
 
 from r2b import cli_compile, compiler, output, verify
+from r2b.backends.fpga.planner import make_plan
 from r2b.frontend.loading import Request
 from r2b.ir.errors import CheckpointError, OutputError
 from r2b.options import Options
 from r2b.train import checkpoint, zoo
+from tests.hw.programs import random_program
 
 MODEL = Path(__file__).parents[1] / "examples" / "digits" / "digits.pt"
 ARCH = "real-to-binary-digits"
@@ -296,6 +299,9 @@ def test_parallelism(refused, text):
 CASES = [
     (["--target", "gpu"], "unknown target 'gpu'; known: numpy, fpga, cost, all"),
     (["--device", "xc9"], "unknown device 'xc9'; known: ecp5-25f, ecp5-45f, ecp5-85f, xc7a35t"),
+    (["--batch", "0"], "--batch takes 1 to 16 frames, not 0"),
+    (["--batch", "17"], "--batch takes 1 to 16 frames, not 17"),
+    (["--batch=-1"], "--batch takes 1 to 16 frames, not -1"),
     (["--clock", "0"], "the clock must be a positive number of MHz, not 0.0"),
     (["--clock=-5"], "the clock must be a positive number of MHz, not -5.0"),
     (["--clock", "nan"], "the clock must be a positive number of MHz, not nan"),
@@ -325,12 +331,48 @@ def test_options(refused, arguments, message):
     [
         (["--act-bits", "twelve"], "'--act-bits'"),
         (["--clock", "fast"], "'--clock'"),
+        (["--batch", "several"], "'--batch'"),
+        (["--batch", "1.5"], "'--batch'"),
         (["--verify=some"], "'--verify'"),
         (["--colour"], "--colour"),
     ],
 )
 def test_options_of_the_wrong_type(usage, arguments, message):
     assert message in usage(MODEL, *arguments)
+
+
+def plan_file(**changes) -> str:
+    """A Plan of some network with a front, with changes that only a text can have."""
+    program = random_program(3, frame=(1, 8, 8), widths=(8,), blocks=1)
+    content = json.loads(make_plan(program, parallelism=(8, 8), front_out=8).to_json())
+    Path("plan.json").write_text(json.dumps(content | changes))
+    return "plan.json"
+
+
+def test_a_batch_with_a_front(refused):
+    """A front is a Plan's, which says what the batch is, too."""
+    arguments = ["--plan", plan_file(), "--batch", "2"]
+    assert refused(MODEL, *arguments) == "--plan says all that --batch says; give one of them"
+    assert refused(MODEL, "--plan", plan_file(batch=2)) == (
+        "Plan: front_out 8 needs batch 1, not 2: a front takes one frame at a time; choose "
+        "front_out 0 or batch 1"
+    )
+
+
+FRONTS = {
+    "front_out -4": ({"front_out": -4}, "front_out must be 0 or a positive integer, not -4"),
+    "front_luts -1": ({"front_luts": -1}, "front_luts must be 0 or a positive integer, not -1"),
+    "no multiple": ({"front_out": 6}, "lanes must divide front_out 6, not 4"),
+    "too many LUTs": ({"front_luts": 9}, "front_luts must be 0 to front_out 8, not 9"),
+    "LUTs of none": ({"front_out": 0, "front_luts": 1},
+                     "front_luts must be 0 to front_out 0, not 1"),
+    "three products": ({"front_packing": 3}, "front_packing must be 1 or 2, not 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "message"), FRONTS.values(), ids=FRONTS)
+def test_no_front_of_that_kind(refused, changes, message):
+    assert refused(MODEL, "--plan", plan_file(**changes)) == f"Plan: {message}"
 
 
 # ------------------------------------------------------------------------------- the output folder

@@ -97,6 +97,29 @@ def test_the_emitted_reference_gives_the_programs_logits(model):
     assert np.array_equal(found, logits(serialize.load("out"), frames))
 
 
+def test_a_batch_goes_into_the_plan(model, capfd):
+    """The table, the line and the report say what is a batch's."""
+    arguments = [*small(model), "--target", "cost", "--batch", "3", "-o", "out"]
+    assert cli_compile.main(arguments) == 0
+    printed = capfd.readouterr().out
+    assert "operations per frame, cycles per 3 frames" in printed
+    assert "12-bit tensors, batches of 3 frames" in printed
+    report = json.loads(Path("out/report.json").read_text())
+    assert report["plan"]["batch"] == report["hardware"]["batch"] == 3
+    assert report["hardware"]["interval"] == report["hardware"]["period"] / 3
+
+
+def test_verify_compares_every_frame_of_batches(model, capfd):
+    """Also of the last one, which is not full; emitted is what was verified."""
+    arguments = [*small(model), "--batch", "2", "--verify", "3", "-o", "out"]
+    assert cli_compile.main(arguments) == 0
+    assert Plan.read(Path("out/plan.json")).batch == 2
+    report = json.loads(Path("out/report.json").read_text())
+    assert (report["verification"]["equal"], report["verification"]["frames"]) == (True, 3)
+    assert report["cycles"]["measured"] == report["cycles"]["predicted"]
+    assert "every stage of 3 frames, 0 of" in capfd.readouterr().out
+
+
 def test_verify_compares_every_stage(model, capfd):
     assert cli_compile.main([*small(model), "--verify", "3", "-o", "out"]) == 0
     report = json.loads(Path("out/report.json").read_text())

@@ -22,12 +22,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from r2b.backends.cost.critical import Critical, critical
 from r2b.backends.cost.ops import Ops, factor_products, gate_macs, head_ops, stage_ops
 from r2b.backends.cost.resources import Resources, estimate_params
 from r2b.hw.devices import Device, device
 from r2b.hw.engine import EngineParams
 from r2b.hw.flow import FrameCycles, predict_frames
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry, ceil_div
+from r2b.hw.halves import FRONT
 from r2b.hw.issue import Issuer
 from r2b.hw.memo import remember
 from r2b.hw.params import CoreParams, core_params
@@ -53,7 +55,7 @@ class StageCost:
     ----------
     name : str
     engine : str
-        ``binary``, ``real`` or ``vector``.
+        ``binary``, ``real``, ``vector``, or ``front``: its MAC array, which is no other stage's.
     cycles : int
         In which the core does not wait for a stream.
     compute, weights, epilogue, gate : int
@@ -180,11 +182,17 @@ class HardwareCost:
         return {name: need / have[name] for name, need in self.resources.needs().items()}
 
     @property
+    def critical(self) -> Critical:
+        """What comes one after the other in every frame, and so binds."""
+        return critical(self.frame, self.period, self.stages)
+
+    @property
     def binds(self) -> str:
-        """What most of a frame's cycles go to: ``input``, ``weights``, or its stages (``work``)."""
-        frame = self.frame
-        causes = {"work": frame.active, "input": frame.wait_input, "weights": frame.wait_weights}
-        return max(causes, key=lambda name: causes[name])
+        """What most of a frame's cycles go to: ``input``, ``weights``, or its stages (``work``).
+
+        With a front ``front`` or ``back`` in place of ``work``: the half that the other waits for.
+        """
+        return self.critical.largest
 
     def engine_utilisation(self, engine: str) -> float:
         """Executed share of an array's peak over the stages that use it."""
@@ -238,10 +246,11 @@ def _stage(
     ops, elsewhere = remember(stage, "ops", None, lambda: _ops(program, stage))
     frames = first.plan.batch
     loaded = sum(conv.batch_tiles * conv.num_steps * conv.load_words for conv in passes)
-    half = params.front if params.front is not None and first.from_frame else params
+    front = params.front if first.from_frame else None
+    half = params if front is None else front
     return StageCost(
         name=stage.name,
-        engine="binary" if first.binary else "real",
+        engine=FRONT if front is not None else "binary" if first.binary else "real",
         cycles=cycles.active,
         compute=cycles.issued,
         weights=sum(_loading(conv, half.engines[conv.binary]) for conv in passes),

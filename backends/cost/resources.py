@@ -13,7 +13,7 @@ UltraScale+ takes 7-series coefficients and has not been compared with anything.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from r2b.backends.cost.mapping import dsp_blocks, map_memory
 from r2b.backends.cost.memories import memories, products, vector_memories, vector_products
 from r2b.hw.devices import device
 from r2b.hw.geometry import ProgramGeometry
+from r2b.hw.memo import remember
 from r2b.hw.params import CoreParams, core_params
 from r2b.hw.plan import Plan
 from r2b.ir.program import Program
@@ -58,7 +59,10 @@ class Count:
     dsp: int = 0
 
     def __add__(self, other: Count) -> Count:
-        return Count(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Count(
+            self.lut + other.lut, self.lutram + other.lutram, self.ff + other.ff,
+            self.ram18 + other.ram18, self.dsp + other.dsp,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def estimate_params(params: CoreParams, family: str) -> Resources:
     found = {name: Count() for name in COMPONENTS}
     unmeasured: set[str] = set()
     for half in (params,) if params.front is None else (params, params.front):
-        all_memories = memories(half)
+        all_memories = remember(half, "memories", None, lambda half=half: memories(half))
         needed = features(half, family, all_memories)
         for component, sizes in needed.items():
             found[component] += logic(component, sizes, family)

@@ -12,23 +12,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from r2b.backends.cost.critical import critical
 from r2b.backends.cost.features import array_features
-from r2b.backends.cost.hardware import (
-    FRAMES,
-    StageCost,
-    bytes_per_frame,
-    share,
-    stage_costs,
-)
+from r2b.backends.cost.hardware import FRAMES, bytes_per_frame, share, stage_costs
 from r2b.backends.cost.mapping import Memory, dsp_blocks, map_memory
 from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, array_products, word_memory
 from r2b.backends.cost.resources import Count, Resources, estimate_params, logic, with_vector
 from r2b.backends.fpga.planner import SHARES, Misfit
-from r2b.explore.space import Point, extent_of, indivisible, unpackable
+from r2b.explore.space import Point
+from r2b.explore.worth import extent_of, indivisible, unpackable
 from r2b.hw.array import ArrayParams
 from r2b.hw.devices import DEVICES, Device
-from r2b.hw.flow import FrameCycles, predict_frames
+from r2b.hw.flow import predict_frames
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
+from r2b.hw.halves import BACK
 from r2b.hw.loops import ceil_div
 from r2b.hw.memo import remember
 from r2b.hw.packing import operand_width, pairs
@@ -46,13 +43,14 @@ FITS, TOO_LARGE, FAILED = "fits", "too large", "failed"
 RESOURCES = tuple(SHARES)
 POINT_COLUMNS = (
     "p_in", "p_out", "weights", "bus", "p_px", "vector", "lanes", "mac_out", "mac_packing",
-    "lut_macs", "tile_pixels", "gate_macs", "front_out", "front_packing", "batch",
+    "lut_macs", "tile_pixels", "gate_macs", "front_out", "front_luts", "front_packing", "batch",
 )  # fmt: skip
 COLUMNS = (
     "device", "clock_mhz", "point", *POINT_COLUMNS, "status", "reason", *RESOURCES, "share",
-    "fullest", "fps", "frame_cycles", "interval", "bytes_per_frame", "bandwidth", "binds",
+    "fullest", "fps", "frame_cycles", "interval", "latency", "bytes_per_frame", "bandwidth",
+    "binds",
 )  # fmt: skip
-"""Of a row; bandwidth in bytes per second."""
+"""Of a row; latency in cycles, bandwidth in bytes per second."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,8 @@ def _row(point: Point, goal: Goal) -> Row:
 class Evaluator:
     """Evaluates points of one Program one after the other.
 
-    Points that differ in ``gate_macs`` alone share everything but the vector unit.
+    Points that differ in ``gate_macs`` alone share everything but the vector unit. Of fronts that
+    are larger than one with which the back never waits, nothing is evaluated.
     """
 
     def __init__(self, program: Program, goals: Sequence[Goal]) -> None:
@@ -126,6 +125,8 @@ class Evaluator:
         self._key: Point | None = None
         self._core: CoreParams | None = None
         self._resources: dict[str, Resources] = {}
+        self._busy: Point | None = None
+        self._enough = 0
 
     def rows(self, point: Point) -> list[Row]:
         """A row per device whose DSP blocks take the point's products.
@@ -137,6 +138,8 @@ class Evaluator:
         """
         if (problem := indivisible(point)) is not None:
             raise PlanError(problem)
+        if self._is_dominated(point):
+            raise PlanError("a smaller front keeps the back busy all the time")
         problems = {family: unpackable(self.program, point, family) for family in self.families}
         goals = [goal for goal in self.goals if problems[goal.device.family] is None]
         if not goals:
@@ -153,14 +156,23 @@ class Evaluator:
             for row, goal in zip(rows, goals, strict=True)
         ]
         if any(row["status"] == FITS for row in rows):
-            speed = _speed(params)
+            speed, half = _speed(params)
+            if half == BACK:
+                self._busy, self._enough = point.alone, point.front_tiles
             rows = [row | _rate(speed, goal) for row, goal in zip(rows, goals, strict=True)]
         return rows
 
+    def _is_dominated(self, point: Point) -> bool:
+        """Whether a point before this one has a smaller front, and yet its back never waits."""
+        return (
+            point.front_tiles > self._enough
+            and point.front_lut_tiles <= self._enough
+            and point.alone == self._busy
+        )
+
     def _known(self, point: Point, goal: Goal) -> tuple[CoreParams, dict[str, dict[str, int]]]:
         """Parameters and needs, from those of the point before where the core is the same."""
-        # a front's core knows its other half, and is made anew for every vector unit
-        key = replace(point, index=0, gate_macs=point.gate_macs if point.front_tiles else 1)
+        key = replace(point, index=0, gate_macs=1)
         if self._core is None or key != self._key:
             plan = point.plan(self.program, goal.device.name, goal.clock_mhz)
             self._core, self._key = core_params(ProgramGeometry(self.program, plan)), key
@@ -286,36 +298,24 @@ def fit(needs: dict[str, int], device: Device) -> Row:
     }
 
 
-def _speed(params: CoreParams) -> Row:
+def _speed(params: CoreParams) -> tuple[Row, str]:
+    """How fast a core is, and which half binds."""
     geometry = params.geometry.whole
     frames = predict_frames(geometry, FRAMES)
+    period = frames[-1].last - frames[-2].last
+    found = critical(frames[-1], period, stage_costs(geometry, params))
     return {
         "frame_cycles": frames[-1].work,
-        "interval": share(frames[-1].last - frames[-2].last, geometry.plan.batch),
+        "interval": share(period, geometry.plan.batch),
+        "latency": frames[-1].latency,
         "bytes_per_frame": bytes_per_frame(geometry).total,
-        "binds": binding(frames[-1], stage_costs(geometry, params)),
-    }
+        "binds": found.binds,
+    }, found.half
 
 
 def _rate(speed: Row, goal: Goal) -> Row:
     fps = goal.clock_mhz * 1e6 / speed["interval"]
     return speed | {"fps": fps, "bandwidth": fps * speed["bytes_per_frame"]}
-
-
-def binding(frame: FrameCycles, stages: Sequence[StageCost]) -> str:
-    """What most of a frame's cycles go to.
-
-    ``input stream`` or ``weight stream``: the core waits. Else what most cycles of the stages are
-    bound by, and on which engine, for example ``binary compute``, ``real weights``, ``vector
-    compute``.
-    """
-    if max(frame.wait_input, frame.wait_weights) > frame.active:
-        waits = frame.wait_input, frame.wait_weights
-        return "input stream" if waits[0] >= waits[1] else "weight stream"
-    bound: Counter[str] = Counter()
-    for stage in stages:
-        bound[f"{stage.engine} {stage.binds}"] += stage.cycles
-    return max(sorted(bound), key=lambda name: bound[name])
 
 
 def plan_of(program: Program, row: Row) -> Plan:
@@ -324,7 +324,8 @@ def plan_of(program: Program, row: Row) -> Plan:
         row["point"], row["p_in"], row["p_out"], row["weights"], row["bus"], row["p_px"],
         row["vector"], row["lanes"], row["mac_out"] // row["lanes"], row["mac_packing"],
         row["lut_macs"] // row["lanes"], row["tile_pixels"], row["gate_macs"],
-        row["front_out"] // row["lanes"], row["front_packing"], row["batch"],
+        row["front_out"] // row["lanes"], row["front_luts"] // row["lanes"], row["front_packing"],
+        row["batch"],
     )  # fmt: skip
     return replace(
         point.plan(program, row["device"], row["clock_mhz"]), clock_mhz=float(row["clock_mhz"])

@@ -12,7 +12,7 @@ from r2b.explore.evaluate import FITS, TOO_LARGE, Row
 from r2b.explore.space import array_name, beside, mac_kinds
 from r2b.ir.errors import PlanError
 
-BEST = ("fps", "LUT", "RAM18", "DSP", "bandwidth")
+BEST = ("fps", "LUT", "RAM18", "DSP", "bandwidth", "latency")
 """What the front is about: frames per second, of which more is better; of all else less is."""
 
 
@@ -45,6 +45,8 @@ OBJECTIVES = {
         Objective("dsps", "fewest DSPs", lambda row: row["DSP"]),
         Objective("ram", "fewest block RAMs", lambda row: row["RAM18"]),
         Objective("bandwidth", "fewest bytes per second", lambda row: row["bandwidth"]),
+        Objective("latency", "fewest cycles from a frame's first to its result",
+                  lambda row: row["latency"]),
         Objective("share", "smallest share of the device, by its fullest resource",
                   lambda row: row["share"]),
     )
@@ -75,6 +77,11 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
     return [rows[index] for index in kept]
 
 
+def one_at_a_time(rows: Sequence[Row]) -> list[Row]:
+    """The rows without batches, which raise latency: they are chosen if they are asked for."""
+    return [row for row in rows if row["batch"] == 1]
+
+
 def choose(
     rows: Sequence[Row], objective: Objective, target_fps: float | None = None
 ) -> Row | None:
@@ -101,15 +108,33 @@ def objective_of(name: str | None, target_fps: float | None) -> Objective:
     return OBJECTIVES[chosen]
 
 
-def shortfall(rows: Sequence[Row], device: str, target_fps: float | None) -> str:
-    """Why no Plan will do for a device: the nearest one, what it lacks, and the way out."""
-    fits = fitting(rows, device)
+def with_batches(rows: Sequence[Row], target_fps: float) -> str:
+    """The way out that is a batch: the smallest that reaches the target; nothing if none does."""
+    able = [row for row in rows if row["batch"] > 1 and row["fps"] >= target_fps]
+    best = min(able, key=lambda row: (row["batch"], -row["fps"], row["point"]), default=None)
+    if best is None:
+        return ""
+    return (
+        f", or --axis batch={best['batch']}: batches, which raise latency, reach {best['fps']:,.1f}"
+    )
+
+
+def shortfall(
+    rows: Sequence[Row], device: str, target_fps: float | None, batches: bool = False
+) -> str:
+    """Why no Plan will do for a device: the nearest one, what it lacks, and the way out.
+
+    Without ``batches`` those of several frames are a way out alone.
+    """
+    known = fitting(rows, device)
+    fits = known if batches else one_at_a_time(known)
     if fits:
         best = max(fits, key=lambda row: (row["fps"], -row["point"]))
         return (
             f"{device}: no Plan that fits reaches {target_fps:g} frames/s; the nearest reaches "
             f"{best['fps']:,.1f} ({describe(best)}), bound by {best['binds']}; choose a lower "
             "--target-fps, a higher --clock or a larger --device"
+            f"{with_batches(known, target_fps or 0.0) if not batches else ''}"
         )
     large = [row for row in rows if row["device"] == device and row["status"] == TOO_LARGE]
     if not large:
@@ -130,6 +155,11 @@ def describe(row: Row) -> str:
         f"{row['tile_pixels']}, weights {source_of(row)} {row['bus']} bits, gate MACs "
         f"{row['gate_macs']}{beside(row)}"
     )
+
+
+def latency(row: Row) -> float:
+    """Seconds from a frame's first cycle to its result."""
+    return row["latency"] / (row["clock_mhz"] * 1e6)
 
 
 def source_of(row: Row) -> str:

@@ -16,7 +16,7 @@ from r2b.console import Reporter
 from r2b.explore import plot, run
 from r2b.explore.cluster import LOCAL, check_scheduler, cluster, require_dask
 from r2b.explore.evaluate import COLUMNS, Goal, Row, plan_of
-from r2b.explore.front import Objective, choose, objective_of, shortfall
+from r2b.explore.front import Objective, choose, objective_of, one_at_a_time, shortfall
 from r2b.explore.run import Explored, Speed
 from r2b.explore.space import Axes, full_axes
 from r2b.explore.store import Asked, Store, put
@@ -60,6 +60,8 @@ class Order:
     synth : int
         Plans of the front that are synthesized, per device.
     axes : mapping of str to tuple
+    batches : bool
+        A Plan that works on several frames at a time may be chosen.
     """
 
     request: Request
@@ -75,6 +77,7 @@ class Order:
     resume: bool = False
     synth: int = 0
     axes: Axes = field(default_factory=full_axes)
+    batches: bool = False
 
     def check(self) -> Objective:
         """Refuse what cannot be, before anything is loaded or made.
@@ -100,6 +103,10 @@ class Order:
             require_dask()
         Store(self.output).check(self.resume)
         return objective_of(self.objective, self.target_fps)
+
+    def able(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Those of which one may be chosen."""
+        return rows if self.batches else one_at_a_time(rows)
 
     @property
     def num_workers(self) -> int:
@@ -208,16 +215,17 @@ def explore_model(order: Order, make: Callable[[], Program], reporter: Reporter)
         with store.writing():
             _write_plans(order.output / PLANS, run.rows_of(work, store), explored)
         fronts = run.fronts_of(explored)
-        measured = measure_best(program, fronts, objective, order.synth, where, store, reporter)
+        able = {name: order.able(front) for name, front in fronts.items()}
+        measured = measure_best(program, able, objective, order.synth, where, store, reporter)
     chosen = {
         found.device: row
         for found in explored
-        if (row := choose(found.fits, objective, order.target_fps)) is not None
+        if (row := choose(order.able(found.fits), objective, order.target_fps)) is not None
     }
     excluded = run.excluded_of(work, store)
     result = Result(
         program, explored, fronts, chosen, best_of(order, chosen, objective),
-        [shortfall(found.known, found.device, order.target_fps)
+        [shortfall(found.known, found.device, order.target_fps, order.batches)
          for found in explored if found.device not in chosen],
         run.summary(explored, fronts, excluded), speed, measured, objective,
     )  # fmt: skip

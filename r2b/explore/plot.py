@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from r2b.explore.evaluate import Row
-from r2b.explore.front import describe
+from r2b.explore.front import describe, latency
 from r2b.ir.errors import UserError
+from r2b.page.text import duration
 
 MOST_DOTS = 2000
 """Plans per device that are drawn besides its front; more make a page slow."""
@@ -18,6 +19,7 @@ COSTS = {
     "RAM18": "18 kb block RAMs (analytic)",
     "DSP": "DSPs (analytic)",
     "bandwidth": "bytes per second over the ports (analytic)",
+    "latency": "cycles from a frame's first to its result (analytic)",
     "share": "share of the device, fullest resource (analytic)",
 }
 """Column of the horizontal axis -> its title."""
@@ -131,7 +133,8 @@ def hover(row: Row) -> str:
     """What is said of a Plan under the pointer."""
     return "<br>".join(
         (
-            f"<b>{row['device']}</b> at {row['clock_mhz']:g} MHz, {row['fps']:,.1f} frames/s",
+            f"<b>{row['device']}</b> at {row['clock_mhz']:g} MHz, {row['fps']:,.1f} frames/s, "
+            f"latency {duration(latency(row))}",
             describe(row),
             f"{row['LUT']:,} LUT, {row['FF']:,} FF, {row['RAM18']:,} RAM18, {row['DSP']:,} DSP",
             f"fullest: {row['fullest']} {row['share']:.0%}",

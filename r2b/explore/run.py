@@ -6,14 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from r2b.console import Reporter
 from r2b.explore.cluster import Cluster
 from r2b.explore.evaluate import FITS, TOO_LARGE, Goal, Outcome, Row, evaluate
 from r2b.explore.front import pareto
-from r2b.explore.space import Axes, Point, extent_of, points, unfit, unpackable
+from r2b.explore.space import Axes, Point, points
 from r2b.explore.store import Store
+from r2b.explore.worth import extent_of, unfit, unpackable
 from r2b.ir.program import Program
 
 NO_PAIRS = "mac_packing 2: no DSP block takes two of these products"
@@ -118,10 +120,20 @@ def work_of(program: Program, axes: Axes, goals: Sequence[Goal]) -> Work:
         else:
             excluded[reason] += 1
     size = max(1, min(LARGEST_CHUNK, len(kept) // CHUNKS))
-    chunks = tuple(
-        Chunk(tuple(kept[at : at + size]), tuple(goals)) for at in range(0, len(kept), size)
-    )
+    chunks = tuple(Chunk(tuple(part), tuple(goals)) for part in cut(kept, size))
     return Work(chunks, dict(excluded))
+
+
+def cut(kept: Sequence[Point], size: int) -> Iterator[list[Point]]:
+    """Parts of about that size; points that differ in the front alone stay together."""
+    part: list[Point] = []
+    for _, several in groupby(kept, key=lambda point: point.alone):
+        part += several
+        if len(part) >= size:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def evaluate_chunk(program: Program, chunk: Chunk) -> Outcome:

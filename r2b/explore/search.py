@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from r2b.explore.evaluate import Goal, evaluate, plan_of
 from r2b.explore.front import choose, describe, objective_of, shortfall
-from r2b.explore.run import Explored, work_of
+from r2b.explore.run import Explored, Work, work_of
 from r2b.explore.space import Axes, full_axes
 from r2b.hw.devices import device
 from r2b.hw.plan import Plan
@@ -16,9 +16,12 @@ from r2b.ir.program import Program
 
 COARSE: Axes = full_axes() | {
     "p_px": (1, 2), "bus": (64, 256), "lanes": (1, 4, 8), "mac_tiles": (1, 2, 4),
-    "tile_pixels": (32, 64), "gate_macs": (4, 16), "lut_tiles": (0,),
+    "tile_pixels": (32, 64), "gate_macs": (4, 16), "lut_tiles": (0,), "front_tiles": (0,),
+    "front_lut_tiles": (0,), "front_packing": (1,), "batch": (1,),
 }  # fmt: skip
-"""Fewer values than ``r2b-explore`` tries: a fifteenth of its Plans."""
+"""Fewer values than ``r2b-explore`` tries: a fifteenth of its Plans of one frame at a time."""
+MORE = {"lut_tiles": (2,)}, {"front_tiles": (2,)}
+"""What is tried besides where these do not reach the target: MACs of LUTs, a front."""
 
 
 def smallest_plan(
@@ -27,10 +30,13 @@ def smallest_plan(
     clock_mhz: float | None,
     target_fps: float,
     detail: Callable[[str], None] = lambda text: None,
+    batch: int | None = None,
 ) -> tuple[Plan, str]:
     """The smallest Plan that reaches a frame rate, and why it was chosen.
 
-    Smallest by the largest share of the device that it takes of any resource; analytic.
+    Smallest by the largest share of the device that it takes of any resource; analytic. Plans with
+    MACs of LUTs or a front are tried if no other reaches it; batches, which raise latency, if they
+    are asked for.
 
     Parameters
     ----------
@@ -41,6 +47,8 @@ def smallest_plan(
     target_fps : float
     detail : callable
         Told how far the search has come.
+    batch : int or None
+        Frames that share weights; None for one at a time.
 
     Raises
     ------
@@ -49,15 +57,18 @@ def smallest_plan(
     """
     check_supported(program)
     target = device(device_name)
-    work = work_of(program, COARSE, [Goal(target, float(clock_mhz or target.clock_mhz))])
-    found = Explored(device_name)
-    for number, chunk in enumerate(work.chunks):
-        detail(f"{number / len(work.chunks):.0%}")
-        for row in evaluate(program, chunk.points, chunk.goals).rows:
-            found.add(row)
-    row = choose(found.fits, objective_of("share", target_fps), target_fps)
-    if row is None:
-        raise PlanError(shortfall(found.known, device_name, target_fps))
+    goals = [Goal(target, float(clock_mhz or target.clock_mhz))]
+    found, row = Explored(device_name), None
+    for more in ({}, *MORE):
+        axes: Axes = {**COARSE, **more, "batch": (batch or 1,)}
+        _explore(program, work_of(program, axes, goals), found, detail)
+        row = choose(found.fits, objective_of("share", target_fps), target_fps)
+        if row is not None:
+            break
+    else:
+        way = ", or batches of frames, which raise latency, with --batch" if found.fits else ""
+        way = "" if batch else way
+        raise PlanError(shortfall(found.known, device_name, target_fps, True) + way)
     number = sum(found.counts.values())
     able = sum(1 for other in found.fits if other["fps"] >= target_fps)
     why = (
@@ -66,3 +77,11 @@ def smallest_plan(
         f"MHz, {row['fullest']} {row['share']:.0%} of {device_name} (analytic)"
     )
     return plan_of(program, row), why
+
+
+def _explore(program: Program, work: Work, found: Explored, detail: Callable[[str], None]) -> None:
+    """Evaluate every point here."""
+    for number, chunk in enumerate(work.chunks):
+        detail(f"{number / len(work.chunks):.0%}")
+        for row in evaluate(program, chunk.points, chunk.goals).rows:
+            found.add(row)

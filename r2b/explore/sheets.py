@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from r2b.backends.cost.resources import CALIBRATED
 from r2b.explore.evaluate import FAILED, FITS, TOO_LARGE, Row
-from r2b.explore.front import source_of
-from r2b.explore.space import array_name, mac_kinds
+from r2b.explore.front import latency, source_of
+from r2b.explore.space import array_name, front_name, mac_kinds
 from r2b.hw.devices import DEVICES
+from r2b.page.text import duration
 from r2b.sheets import Cell, Sheet
 
 if TYPE_CHECKING:
@@ -26,26 +27,37 @@ def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int
     family = DEVICES[device].family
     doubt = "" if CALIBRATED[family] == family else ", LUTs not calibrated"
     more = f"; {left:,} more in pareto.csv, or with -v" if left else ""
-    columns = (
-        "XNOR", "MACs", "lanes", "T", "weights", "frames/s", "LUT", "RAM18", "DSP", "MB/s",
-        "fullest", "bound by",
-    )  # fmt: skip
+    kept = [name for name in COLUMNS if name not in SELDOM or any(map(SELDOM[name], front))]
+    cells = (_cells(row, row is chosen) for row in rows)
     return Sheet(
         f"{device} at {front[0]['clock_mhz']:g} MHz: Pareto front of {len(front):,} Plans, "
         f"analytic{doubt}{more}",
-        columns,
-        tuple(_cells(row, row is chosen) for row in rows),
+        tuple(kept),
+        tuple(tuple(several[name] for name in kept) for several in cells),
     )
 
 
-def _cells(row: Row, chosen: bool) -> tuple[Cell, ...]:
-    return (
-        f"{'* ' if chosen else ''}{array_name(row)}",
-        _macs(row), row["lanes"],
-        row["tile_pixels"], f"{source_of(row)} {row['bus']}",
-        f"{row['fps']:,.1f}", row["LUT"], row["RAM18"], row["DSP"],
+COLUMNS = (
+    "XNOR", "MACs", "front", "lanes", "T", "weights", "batch", "frames/s", "latency", "LUT",
+    "RAM18", "DSP", "MB/s", "fullest", "bound by",
+)  # fmt: skip
+SELDOM: dict[str, Callable[[Row], bool]] = {
+    "front": lambda row: bool(row["front_out"]),
+    "batch": lambda row: row["batch"] > 1,
+    "latency": lambda row: bool(row["front_out"]) or row["batch"] > 1,
+}
+"""Columns that are left away unless a row has something to say: without fronts and batches a
+frame's latency is its interval."""
+
+
+def _cells(row: Row, chosen: bool) -> dict[str, Cell]:
+    found = (
+        f"{'* ' if chosen else ''}{array_name(row)}", _macs(row), front_name(row), row["lanes"],
+        row["tile_pixels"], f"{source_of(row)} {row['bus']}", row["batch"],
+        f"{row['fps']:,.1f}", duration(latency(row)), row["LUT"], row["RAM18"], row["DSP"],
         f"{row['bandwidth'] / 1e6:,.1f}", f"{row['fullest']} {row['share']:.0%}", row["binds"],
     )  # fmt: skip
+    return dict(zip(COLUMNS, found, strict=True))
 
 
 def _macs(row: Row) -> Cell:

@@ -7,19 +7,14 @@ are powers of two are enough: a stage's channels and a memory's words are, too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from math import prod
 from typing import Any
 
 from r2b.backends.fpga.planner import make_plan
-from r2b.hw import packing
-from r2b.hw.loops import ceil_div
-from r2b.hw.memo import remember
-from r2b.hw.passes import Pass, passes_of, runs_of
 from r2b.hw.plan import PIXELS, WEIGHT_SOURCES, Plan
 from r2b.ir.errors import PlanError
-from r2b.ir.program import BinaryConv, Program, RealConv
+from r2b.ir.program import Program
 
 Value = int | str
 
@@ -57,11 +52,10 @@ AXES = {
         Axis("lut_tiles", (0, 2), "of mac_tiles, those whose products are made of LUTs"),
         Axis("tile_pixels", (32, 64), "pixels whose sums the accumulators hold"),
         Axis("gate_macs", (4, 16), "int8 products per cycle in the vector unit"),
-        Axis(
-            "front_tiles", (0,), "elements of the front's MAC array per epilogue lane; 0: no front"
-        ),
+        Axis("front_tiles", (0, 2), "elements of a front's MAC array per epilogue lane; 0: none"),
+        Axis("front_lut_tiles", (0,), "of front_tiles, those whose products are made of LUTs"),
         Axis("front_packing", (1,), "products of the front in a DSP block"),
-        Axis("batch", (1,), "frames that share weights"),
+        Axis("batch", (1, 4), "frames that share weights"),
     )
 }
 """Name -> axis. Points that agree in the first ones follow each other and share what depends on
@@ -82,7 +76,7 @@ class Point:
     bus, p_px : int
     vector : str
     lanes, mac_tiles, mac_packing, lut_tiles, tile_pixels, gate_macs : int
-    front_tiles, front_packing, batch : int
+    front_tiles, front_lut_tiles, front_packing, batch : int
     """
 
     index: int
@@ -99,6 +93,7 @@ class Point:
     tile_pixels: int
     gate_macs: int
     front_tiles: int = 0
+    front_lut_tiles: int = 0
     front_packing: int = 1
     batch: int = 1
 
@@ -118,6 +113,16 @@ class Point:
         return self.lanes * self.front_tiles
 
     @property
+    def front_luts(self) -> int:
+        """Elements of the front's MAC array whose products are made of LUTs."""
+        return self.lanes * self.front_lut_tiles
+
+    @property
+    def alone(self) -> Point:
+        """The point without front and batch: those that agree in it follow each other."""
+        return replace(self, index=0, front_tiles=0, front_lut_tiles=0, front_packing=1, batch=1)
+
+    @property
     def lut_macs(self) -> int:
         """Elements of the MAC array whose products are made of LUTs."""
         return self.lanes * self.lut_tiles
@@ -134,7 +139,7 @@ class Point:
         )
 
     def _beside(self) -> str:
-        return beside(vars(self) | {"front_out": self.front_out})
+        return beside(vars(self) | {"front_out": self.front_out, "front_luts": self.front_luts})
 
     def plan(self, program: Program, device: str, clock_mhz: float) -> Plan:
         """Its Plan, with the memory map.
@@ -149,7 +154,8 @@ class Point:
             mac_out=self.mac_out, tile_pixels=self.tile_pixels, weights=self.weights,
             weight_word=self.bus, mac_weight_word=self.bus, gate_macs=self.vector_macs,
             vector=self.vector, mac_packing=self.mac_packing, lut_macs=self.lut_macs,
-            front_out=self.front_out, front_packing=self.front_packing, batch=self.batch,
+            front_out=self.front_out, front_luts=self.front_luts,
+            front_packing=self.front_packing, batch=self.batch,
         )  # fmt: skip
 
 
@@ -161,10 +167,16 @@ def mac_kinds(packing: int, luts: int) -> str:
 
 def beside(row: Mapping[str, Any]) -> str:
     """The front and the batch of a point or of a row, if there is one."""
-    front, packing = row["front_out"] * row["lanes"], row["front_packing"]
-    texts = [f", front MACs {front}{mac_kinds(packing, 0)}"] if front else []
+    front = front_name(row)
+    texts = [f", front MACs {front}"] if front else []
     texts += [f", batch {row['batch']}"] if row["batch"] > 1 else []
     return "".join(texts)
+
+
+def front_name(row: Mapping[str, Any]) -> str:
+    """The front's MACs of a point or of a row; nothing without a front."""
+    macs, luts = (row["lanes"] * row[name] for name in ("front_out", "front_luts"))
+    return f"{macs}{mac_kinds(row['front_packing'], luts)}" if macs else ""
 
 
 def array_name(row: Mapping[str, Any]) -> str:
@@ -208,7 +220,7 @@ def _value(name: str, text: str) -> Value:
         if text not in WEIGHT_SOURCES:
             raise PlanError(f"--axis {name} takes {' or '.join(WEIGHT_SOURCES)}, not {text!r}")
         return text
-    least = 0 if name in ("lut_tiles", "front_tiles") else 1
+    least = 0 if name in ("lut_tiles", "front_tiles", "front_lut_tiles") else 1
     if name in ("mac_packing", "front_packing") and text not in ("1", "2"):
         raise PlanError(f"--axis {name} takes 1 or 2, not {text!r}")
     if name == "p_px" and text not in map(str, PIXELS):
@@ -216,142 +228,3 @@ def _value(name: str, text: str) -> Value:
     if not (text.isascii() and text.isdigit() and int(text) >= least):
         raise PlanError(f"--axis {name} takes positive integers with commas, not {text!r}")
     return int(text)
-
-
-# ---------------------------------------------------------------------- not worth evaluating
-
-
-@dataclass(frozen=True)
-class Extent:
-    """Most channels that the arrays of a network can be busy with.
-
-    Parameters
-    ----------
-    binary_in, binary_out, real_out : int
-    binary_cols : int
-        Most columns of a binary stage's result.
-    weight_bits : int
-        Of a real weight.
-    sums : tuple of (int, int)
-        Of every convolution behind average pooling: its channels, and how many bits a sum over a
-        window is wider than a value.
-    """
-
-    binary_in: int
-    binary_out: int
-    binary_cols: int
-    real_out: int
-    weight_bits: int
-    sums: tuple[tuple[int, int], ...] = ()
-
-    def presum_bits(self, point: Point) -> int:
-        """Bits by which the MAC array's operands are wider for buffered sums."""
-        kept = [bits for channels, bits in self.sums if channels > point.mac_out]
-        buffered = point.vector == "stream" and point.mac_packing == 1
-        return max(kept, default=0) if buffered else 0
-
-
-def extent_of(program: Program) -> Extent:
-    """Channels of a Program's passes."""
-    return remember(program, "extent", None, lambda: _extent_of(program))
-
-
-def _extent_of(program: Program) -> Extent:
-    parts = [
-        part
-        for stage in program.stages
-        for run in runs_of(stage)
-        for part in passes_of(program, run)
-    ]
-    binary = [part for part in parts if isinstance(part.conv, BinaryConv)]
-    real = [part.conv for part in parts if not isinstance(part.conv, BinaryConv)]
-    return Extent(
-        max((part.source_shape[0] for part in binary), default=1),
-        max((len(part.conv.weight) for part in binary), default=1),
-        max((_cols(part) for part in binary), default=1),
-        max((len(conv.weight) for conv in real), default=1),
-        max((conv.weight_bits for conv in real), default=8),
-        tuple(
-            (len(conv.weight), (prod(conv.presum.kernel) - 1).bit_length())
-            for conv in real
-            if conv.presum is not None and conv.groups == 1
-        ),
-    )
-
-
-def unpackable(program: Program, point: Point, family: str) -> str | None:
-    """Why a point's products do not fit two to a DSP block of a family, if they do not."""
-    if point.front_packing == 2 and family == "ecp5":
-        return "front_packing 2 needs DSP blocks of Xilinx"
-    if point.mac_packing == 1:
-        return None
-    return remember(program, "unpackable", family, lambda: _unpackable(program, family))
-
-
-def _unpackable(program: Program, family: str) -> str | None:
-    parts = [
-        (stage.name, part.conv)
-        for stage in program.stages
-        for run in runs_of(stage)
-        for part in passes_of(program, run)
-    ]
-    reals = [(name, conv) for name, conv in parts if isinstance(conv, RealConv)]
-    return next(packing.misfits(reals, program.act_bits, family), None)
-
-
-def _cols(part: Pass) -> int:
-    """Columns of a pass's sums."""
-    return part.conv.window.output_size(*part.source_shape[1:])[1]
-
-
-def indivisible(point: Point) -> str | None:
-    """The side of the array that the lanes do not divide, if there is one."""
-    sides = (name for name in ("p_in", "p_out") if getattr(point, name) % point.lanes)
-    return next((f"lanes do not divide {name}" for name in sides), None)
-
-
-def unfit(point: Point, extent: Extent, axes: Axes) -> str | None:
-    """Why a point is left out before a Plan is made of it, if it is.
-
-    The lanes must divide the array; and where a smaller value of an axis keeps every stage as busy,
-    the point can only be larger, never faster.
-    """
-    if point.lut_tiles > point.mac_tiles:
-        return "more lut_tiles than mac_tiles"
-    if point.mac_packing > 1 and point.lut_tiles == point.mac_tiles:
-        return "mac_packing where no product has a DSP block"
-    if point.front_packing > 1 and not point.front_tiles:
-        return "front_packing without a front"
-    if point.front_tiles and point.batch > 1:
-        return "a front takes one frame at a time"
-    load = max(point.p_in * point.p_out, point.lanes * point.mac_out * extent.weight_bits)
-    cases = (
-        ("p_in", extent.binary_in, "a smaller p_in holds the channels of every binary stage"),
-        ("p_out", extent.binary_out, "a smaller p_out holds the channels of every binary stage"),
-        ("p_px", extent.binary_cols, "a smaller p_px holds the columns of every binary stage"),
-        ("mac_tiles", ceil_div(extent.real_out, point.lanes),
-         "fewer mac_tiles hold the channels of every real stage"),
-        ("bus", load, "a narrower bus loads every array in one cycle"),
-    )  # fmt: skip
-    return (
-        indivisible(point)
-        or superfluous(point, axes)
-        or next(
-            (text for name, enough, text in cases if _less_will_do(point, name, enough, axes)), None
-        )
-    )
-
-
-def superfluous(point: Point, axes: Axes) -> str | None:
-    """Why a point's vector unit is no other than that of another point, or cannot be."""
-    if point.vector == "chip":
-        return None
-    if point.weights == "chip":
-        return "gates are streamed only where the arrays' weights are"
-    first = point.gate_macs == axes["gate_macs"][0]
-    return None if first else "a streamed vector unit has as many MACs as the bus feeds"
-
-
-def _less_will_do(point: Point, name: str, enough: int, axes: Axes) -> bool:
-    """Whether the axis has a smaller value than the point's that is enough."""
-    return any(enough <= int(value) < getattr(point, name) for value in axes[name])

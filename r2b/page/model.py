@@ -15,6 +15,8 @@ KINDS = {
     "Flatten": "flattening", "Head": "dense",
 }  # fmt: skip
 """Words for the contractions of a Program."""
+FRONT = "front"
+"""Engine of the stage that runs beside the frame before."""
 NO_ENGINE = "none"
 """Engine of a stage that multiplies nothing and has no Plan."""
 SECTIONS = ("hardware", "operations")
@@ -115,7 +117,7 @@ class StageView:
     kind : str
         The contraction in words, with its kernel and stride.
     engine : str
-        ``binary``, ``real``, ``vector``, or ``none``.
+        ``binary``, ``real``, ``front``, ``vector``, or ``none``.
     source, weight, result : str
         Shape and formats of what goes in, of the weights, and of what comes out.
     reads : tuple of Read
@@ -219,6 +221,16 @@ class Page:
     stages: tuple[StageView, ...]
     verdict: Verdict | None
     sections: dict[str, Report]
+
+    @property
+    def front_cycles(self) -> int:
+        """Cycles of the front, which works beside the other stages; 0 if there is none."""
+        return sum(stage.cycles or 0 for stage in self.stages if stage.engine == FRONT)
+
+    @property
+    def period(self) -> int | None:
+        """Cycles from the end of a frame, or batch, to the next one's."""
+        return self.sections.get("hardware", {}).get("period")
 
     @property
     def frames_per_second(self) -> float | None:

@@ -109,9 +109,13 @@ def _speed(page: Page) -> list[Fact]:
     clock = f"{machine.clock_mhz:g} MHz"
     batch = page.sections.get("hardware", {}).get("batch", 1)
     name = "cycles per frame" if batch == 1 else f"cycles per {batch} frames"
+    note = f"{text.duration(batch / rate)} at {clock}"
+    if page.front_cycles and page.cycles is not None:
+        rest = page.cycles - page.front_cycles
+        note += f", {page.front_cycles:,} of the front beside {rest:,}"
     return [
         Fact("frames per second", text.short(rate), f"at {clock}, predicted"),
-        Fact(name, text.count(page.cycles), f"{text.duration(batch / rate)} at {clock}"),
+        Fact(name, text.count(page.period), note),
     ]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 COLOURS = (
     "ink", "muted", "line", "surface", "binary", "real", "vector", "none", "tensor", "signs",
+    "front",
 )  # fmt: skip
 """CSS variables that a figure may use."""
 INK = {name: f"#00f1{number:02x}" for number, name in enumerate(COLOURS)}

@@ -137,7 +137,7 @@ def performance_table(page: Page) -> Table:
         yield Cell(limits.binds)
 
     executed = sum(stage.limits.executed for stage in page.stages if stage.limits)
-    attained = executed / frame
+    attained = executed / (page.period or frame)  # the halves work beside each other
     total = [
         Cell(""), _count(page.cycles), _count(page.measured), Cell(text.percent(1.0)),
         _count(executed), Cell(text.real(attained), attained), Cell(""), Cell(""), Cell(""),

@@ -74,6 +74,7 @@ def test_what_binds_a_frame():
     assert cost(net, make_plan(net, **CHIP)).binds == "work"
     found = cost(net, make_plan(net, **STREAM))
     assert found.frame.wait_weights > 0
-    frame = replace(found.frame, active=5, wait_input=7, wait_weights=6)
+    work = found.frame_cycles
+    frame = replace(found.frame, wait_input=work + 2, wait_weights=work + 1)
     assert replace(found, frame=frame).binds == "input"
-    assert replace(found, frame=replace(frame, wait_weights=8)).binds == "weights"
+    assert replace(found, frame=replace(frame, wait_weights=work + 3)).binds == "weights"

@@ -12,7 +12,7 @@ from r2b.ir import serialize
 from tests.hw.programs import random_program
 
 AXES = ("p_in=8,16", "p_out=8,16", "lanes=2,4", "tile_pixels=16", "mac_tiles=1,2", "lut_tiles=0",
-        "bus=64,128", "p_px=1")  # fmt: skip
+        "bus=64,128", "p_px=1", "front_tiles=0", "batch=1")  # fmt: skip
 DEVICES = ("ecp5-25f", "xc7z020")
 SPACE = [*(part for axis in AXES for part in ("--axis", axis)),
          *(part for name in DEVICES for part in ("--device", name))]  # fmt: skip

@@ -12,11 +12,12 @@ import pytest
 
 from r2b import cli_compile, cli_explore
 from r2b.backends.cost.hardware import cost
-from r2b.explore import cluster, job, plot
+from r2b.explore import cluster, job, plot, sheets
 from r2b.explore import run as run_module
 from r2b.explore.evaluate import COLUMNS, FAILED, FITS, RESOURCES, Evaluator
-from r2b.explore.front import OBJECTIVES, pareto
-from r2b.explore.space import AXES
+from r2b.explore.front import BEST, OBJECTIVES, pareto
+from r2b.explore.sheets import front_sheet
+from r2b.explore.space import AXES, full_axes, points
 from r2b.hw.plan import Plan
 from r2b.ir.errors import ToolError
 from r2b.train import checkpoint, zoo
@@ -25,6 +26,7 @@ from tests.explore.conftest import COMMAND, DEVICES, SPACE, contents
 FEW = ["--axis", "p_in=8", "--axis", "p_out=8", "--axis", "lanes=2,4", "--axis", "tile_pixels=16",
        "--axis", "bus=64", "--axis", "mac_tiles=1,2", "--axis", "lut_tiles=0",
        "--axis", "p_px=1", "--axis", "mac_packing=1", "--axis", "vector=chip",
+       "--axis", "front_tiles=0", "--axis", "batch=1",
        "--workers", "1"]  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def test_every_plan_is_in_the_table(explored):
 
 def test_the_front_is_that_of_the_table(explored):
     """Computed again from the figures in plans.csv."""
-    numbers = ("fps", "LUT", "RAM18", "DSP", "bandwidth")
+    numbers = BEST
     rows = [
         row | {name: float(row[name]) for name in numbers}
         for row in read(explored / "plans.csv")
@@ -144,7 +146,7 @@ def test_every_objective(name, model, explored, tmp_path):
     assert run(model, folder, *SPACE, "-q", "--resume", "--workers", "1", "--objective", name) == 0
     rows = [row for row in read(folder / "plans.csv") if row["status"] == FITS]
     for row in rows:
-        row.update({key: float(row[key]) for key in ("fps", "share", "bandwidth", *RESOURCES)})
+        row.update({key: float(row[key]) for key in ("share", *BEST, *RESOURCES)})
     best = min(OBJECTIVES[name].cost(row) for row in rows)
     plan = Plan.read(folder / "plan.json")
     keys = ("p_in", "p_out", "p_px", "vector", "lanes", "mac_out", "mac_packing", "lut_macs",
@@ -156,6 +158,62 @@ def test_every_objective(name, model, explored, tmp_path):
         and (row["weights"], row["bus"]) == (plan.weights, str(plan.weight_word))
     )  # fmt: skip
     assert OBJECTIVES[name].cost(chosen) == best
+
+
+OVERLAP = ["--device", "xc7z020", *FEW[:-6], "--axis", "front_tiles=0,1",
+           "--workers", "1"]  # fmt: skip
+
+
+def test_no_batch_is_chosen_unless_it_is_asked_for(model, program, tmp_path, capsys):
+    """The space has some, and what they would give is said."""
+    assert run(model, tmp_path / "out", *OVERLAP) == 0
+    text = flat(capsys.readouterr().out)
+    rows = [row for row in read(tmp_path / "out" / "plans.csv") if row["status"] == FITS]
+    assert {row["batch"] for row in rows} == {"1", "4"}
+    best = {
+        batch: max(float(row["fps"]) for row in rows if row["batch"] == batch)
+        for batch in ("1", "4")
+    }
+    assert best["4"] > best["1"]
+    plan = Plan.read(tmp_path / "out" / "plan.json")
+    assert (plan.batch, cost(program, plan).fps()) == (1, best["1"])
+    assert (
+        f"xc7z020: --axis batch=4, which raises latency, would give {best['4']:,.1f} frames/s"
+        in text
+    )
+    assert run(model, tmp_path / "asked", *OVERLAP, "--axis", "batch=1,4") == 0
+    assert Plan.read(tmp_path / "asked" / "plan.json").batch == 4
+    assert "would give" not in flat(capsys.readouterr().out)
+    goal = (best["1"] + best["4"]) / 2
+    options = ["-q", "--resume", "--target-fps", str(goal)]
+    assert run(model, tmp_path / "out", *OVERLAP, *options) == 1
+    assert "or --axis batch=4: batches, which raise latency, reach" in flat(capsys.readouterr().err)
+
+
+def test_fronts_and_batches_in_the_table(model, tmp_path, capsys):
+    """With columns of their own, which are left away where there is neither."""
+    assert run(model, tmp_path / "out", *OVERLAP, "--json") == 0
+    front = json.loads(capsys.readouterr().out)["fronts"]["xc7z020"]
+    sheet = front_sheet("xc7z020", front, None, None)
+    assert sheet.columns == sheets.COLUMNS
+    cells = [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows]
+    assert {cell["batch"] for cell in cells} == {1, 4}
+    assert {bool(cell["front"]) for cell in cells} == {True, False}
+    alone = [row for row in front if row["batch"] == 1 and not row["front_out"]]
+    columns = front_sheet("xc7z020", alone, None, None).columns
+    assert set(sheets.COLUMNS) - set(columns) == {"front", "batch", "latency"}
+
+
+def test_points_that_differ_in_the_front_stay_together():
+    """What is known of a smaller front decides about a larger one, in every cut."""
+    axes = full_axes() | {"p_in": (8,), "p_out": (8,), "bus": (64,), "front_tiles": (0, 1, 2)}
+    several = list(points(axes))
+    for size in (1, 7, 192):
+        parts = list(run_module.cut(several, size))
+        assert [point for part in parts for point in part] == several
+        homes = {point.alone: number for number, part in enumerate(parts) for point in part}
+        assert all(homes[p.alone] == number for number, part in enumerate(parts) for p in part)
+        assert min(map(len, parts[:-1]), default=size) >= size
 
 
 def test_help_names_every_objective(capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -21,17 +22,22 @@ from r2b.explore.evaluate import (
     plan_of,
     reason_of,
 )
-from r2b.explore.space import Point, extent_of, full_axes, points, unfit, unpackable
+from r2b.explore.space import Point, full_axes, points
+from r2b.explore.worth import extent_of, unfit, unpackable
 from r2b.hw.devices import DEVICES, device
 from r2b.ir.errors import PlanError
 from tests.hw.families import FAMILIES
 
 TWO_AT_A_TIME = full_axes() | {
     "p_in": (8,), "p_out": (16,), "bus": (64,), "p_px": (1, 2), "lanes": (2, 4), "mac_tiles": (2,),
-    "tile_pixels": (32,), "front_tiles": (0, 2), "front_packing": (1, 2), "batch": (1, 3),
+    "tile_pixels": (32,), "front_tiles": (0, 1, 2), "front_lut_tiles": (0, 1),
+    "front_packing": (1, 2), "batch": (1, 3),
 }  # fmt: skip
 """Points with a front or a batch, and without."""
-SMALL = full_axes() | {"p_in": (8, 16, 32), "p_out": (8, 16, 32), "bus": (64, 256)}
+SMALL = full_axes() | {
+    "p_in": (8, 16, 32), "p_out": (8, 16, 32), "bus": (64, 256), "front_tiles": (0,),
+    "batch": (1,),
+}  # fmt: skip
 
 
 def goals(*names: str) -> list[Goal]:
@@ -64,12 +70,33 @@ def test_a_row_with_a_front_or_a_batch(name):
     program = FAMILIES[name](1)
     extent = extent_of(program)
     able = [p for p in points(TWO_AT_A_TIME) if unfit(p, extent, TWO_AT_A_TIME) is None]
-    found = evaluate(program, able[::3], goals("ecp5-85f", "xc7z020"))
+    found = evaluate(program, able[::5], goals("ecp5-85f", "xc7z020"))
     assert {(row["front_out"] > 0, row["batch"]) for row in found.rows} >= {
         (True, 1), (False, 1), (False, 3)
     }  # fmt: skip
     for row in found.rows:
         compare(program, row)
+
+
+FRONT = Point(0, 8, 8, "chip", 64, 1, "chip", 4, 2, 1, 0, 32, 4, front_packing=2)
+
+
+def test_a_front_larger_than_any_use():
+    """Where the back never waits, a larger front is no faster; what it needs is not less."""
+    program, tiles = FAMILIES["vgg"](1), (1, 2, 3)
+    several = [replace(FRONT, index=k, front_tiles=n) for k, n in enumerate(tiles)]
+    found = evaluate(program, several, goals("xc7z020"))
+    assert found.excluded == {"a smaller front keeps the back busy all the time": 1}
+    small, enough = found.rows
+    assert small["interval"] > enough["interval"]
+    (large,) = evaluate(program, several[2:], goals("xc7z020")).rows
+    assert large["interval"] == enough["interval"]
+    assert all(large[name] >= enough[name] for name in (*RESOURCES, "bandwidth"))
+    assert large["DSP"] > enough["DSP"]
+    luts = replace(several[2], front_lut_tiles=3, front_packing=1)  # no smaller one has as many
+    assert len(evaluate(program, [*several[:2], luts], goals("xc7z020")).rows) == 3
+    other = replace(several[2], gate_macs=16)
+    assert len(evaluate(program, [*several[:2], other], goals("xc7z020")).rows) == 3
 
 
 def compare(program, row) -> None:
@@ -91,6 +118,8 @@ def compare(program, row) -> None:
         assert row["frame_cycles"] == wanted.frame_cycles
         assert row["bytes_per_frame"] == wanted.bytes_per_frame.total
         assert row["bandwidth"] == wanted.fps() * wanted.bytes_per_frame.total
+        assert row["binds"] == wanted.critical.binds
+        assert row["latency"] == wanted.frame.latency
     else:
         assert row["status"] == TOO_LARGE
 

@@ -12,6 +12,7 @@ from r2b.explore.front import (
     OBJECTIVES,
     choose,
     objective_of,
+    one_at_a_time,
     pareto,
     shortfall,
 )
@@ -19,7 +20,7 @@ from r2b.ir.errors import PlanError
 
 DESCRIBED = {"p_in": 8, "p_out": 8, "lanes": 2, "mac_out": 4, "tile_pixels": 16,
              "weights": "chip", "vector": "chip", "bus": 64, "gate_macs": 4, "mac_packing": 1,
-             "front_out": 0, "front_packing": 1, "batch": 1,
+             "front_out": 0, "front_luts": 0, "front_packing": 1, "batch": 1,
              "lut_macs": 0, "p_px": 1,
              "binds": "real compute"}  # fmt: skip
 
@@ -89,6 +90,22 @@ def test_what_is_said_where_the_target_is_out_of_reach():
     assert shortfall(several, "d", 8) == (
         f"d: no Plan that fits reaches 8 frames/s; the nearest reaches 7.0 ({PLAN}), bound by "
         "real compute; choose a lower --target-fps, a higher --clock or a larger --device"
+    )
+
+
+def test_a_batch_is_a_way_out_and_no_choice():
+    """Unless batches are asked for: they raise latency."""
+    several = [row(0, fps=5), row(1, fps=9, batch=4), row(2, fps=8, batch=2)]
+    assert one_at_a_time(several) == several[:1]
+    assert shortfall(several, "d", 8) == (
+        f"d: no Plan that fits reaches 8 frames/s; the nearest reaches 5.0 ({PLAN}), bound by "
+        "real compute; choose a lower --target-fps, a higher --clock or a larger --device, or "
+        "--axis batch=2: batches, which raise latency, reach 8.0"
+    )
+    assert shortfall(several, "d", 10, batches=True) == (
+        "d: no Plan that fits reaches 10 frames/s; the nearest reaches 9.0 "
+        f"({PLAN}, batch 4), bound by real compute; choose a lower --target-fps, a higher --clock "
+        "or a larger --device"
     )
 
 

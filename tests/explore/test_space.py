@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import prod
 
 import pytest
@@ -10,12 +11,11 @@ import pytest
 from r2b.explore.space import (
     AXES,
     Point,
-    extent_of,
     full_axes,
     parse_axes,
     points,
-    unfit,
 )
+from r2b.explore.worth import extent_of, unfit
 from r2b.hw.plan import Plan
 from r2b.ir.errors import PlanError
 from tests.hw.families import FAMILIES
@@ -28,9 +28,7 @@ def test_the_space_is_the_product_of_its_axes():
     found = list(points(axes))
     assert len(found) == prod(map(len, axes.values()))
     assert [point.index for point in found] == list(range(len(found)))
-    assert len({(p.p_out, p.weights, p.p_px, p.vector, p.lanes, p.mac_tiles, p.mac_packing,
-                 p.lut_tiles, p.tile_pixels, p.gate_macs)
-                for p in found}) == len(found)  # fmt: skip
+    assert len({replace(p, index=0) for p in found}) == len(found)
 
 
 def test_every_axis_is_a_field_of_a_point_in_the_same_order():
@@ -57,6 +55,14 @@ def test_a_point_becomes_its_plan(program):
     plan.require_placed(program)
 
 
+def test_a_front_in_its_plan_and_in_words(program):
+    point = Point(0, 16, 16, "chip", 64, 1, "chip", 4, 2, 1, 0, 32, 4, 3, 1, 2)
+    plan = point.plan(program, "zu3eg", 200.0)
+    assert (plan.mac_out, plan.front_out, plan.front_luts, plan.front_packing) == (8, 12, 4, 2)
+    assert point.name.endswith(", front MACs 48 (2 per DSP, 16 of LUTs)")
+    assert replace(point, front_tiles=0, batch=4).name.endswith(", gate MACs 4, batch 4")
+
+
 def test_axes_are_replaced_by_name():
     axes = parse_axes(["lanes=3, 5", "weights=stream"])
     assert axes == full_axes() | {"lanes": (3, 5), "weights": ("stream",)}
@@ -74,6 +80,11 @@ def test_axes_are_replaced_by_name():
         ("mac_packing=3", "--axis mac_packing takes 1 or 2, not '3'"),
         ("lut_tiles=-1", "--axis lut_tiles takes positive integers with commas, not '-1'"),
         ("p_px=1,3", "--axis p_px takes some of 1, 2, 4, not '3'"),
+        ("front_packing=0", "--axis front_packing takes 1 or 2, not '0'"),
+        (
+            "front_lut_tiles=x",
+            "--axis front_lut_tiles takes positive integers with commas, not 'x'",
+        ),
         ("weights=disk", "--axis weights takes chip or stream, not 'disk'"),
     ],
 )
@@ -96,14 +107,49 @@ UNFIT = [
     ({}, None),
     ({"bus": 128}, None),
     ({"p_in": 16, "p_out": 16, "bus": 256}, None),
-]
+    ({"front_tiles": 2}, None),
+    ({"front_tiles": 4}, "fewer front_tiles hold the channels of the first stage"),
+    ({"front_tiles": 2, "front_lut_tiles": 1, "front_packing": 2}, None),
+    ({"front_tiles": 2, "front_lut_tiles": 2}, None),
+    ({"front_tiles": 2, "front_lut_tiles": 3}, "more front_lut_tiles than front_tiles"),
+    ({"front_tiles": 2, "front_lut_tiles": 2, "front_packing": 2},
+     "front_packing where no product has a DSP block"),
+    ({"front_packing": 2}, "front_packing or front_lut_tiles without a front"),
+    ({"front_lut_tiles": 1}, "front_packing or front_lut_tiles without a front"),
+    ({"front_tiles": 2, "batch": 4}, "a front takes one frame at a time"),
+    ({"batch": 4}, None),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("changes", "reason"), UNFIT)
 def test_what_is_left_out(program, changes, reason):
     """The Program has 8 and 16 channels: an array of 16 may be busy, one of 32 is never."""
     point = Point(**(vars(FIRST) | changes))
-    assert unfit(point, extent_of(program), full_axes()) == reason
+    axes = full_axes() | {"front_tiles": (0, 1, 2, 4)}
+    assert unfit(point, extent_of(program), axes) == reason
+
+
+def test_macs_behind_a_front():
+    """The back's array has no more use than the other stages; without any it is not there."""
+    shortcuts, none = FAMILIES["react"](1), FAMILIES["vgg"](1)
+    assert [extent_of(p).front_out for p in (shortcuts, none)] == [8, 8]
+    assert [extent_of(p).back_out for p in (shortcuts, none)] == [12, 0]
+    axes = full_axes() | {"front_tiles": (0, 1)}
+    for changes in ({"mac_tiles": 2}, {"mac_packing": 2}, {"mac_tiles": 2, "lut_tiles": 2}):
+        point = replace(FIRST, front_tiles=1, **changes)
+        assert unfit(replace(point, front_tiles=0), extent_of(none), axes) is None
+        assert unfit(point, extent_of(none), axes) == "no MAC array behind the front"
+        assert unfit(point, extent_of(shortcuts), axes) is None
+    only = axes | {"mac_tiles": (1, 2), "lut_tiles": (2,)}
+    assert unfit(replace(point, front_tiles=1), extent_of(none), only) is None
+
+
+@pytest.mark.parametrize("name", ["moved", "signs"])
+def test_networks_without_a_front(name):
+    program = FAMILIES[name](1)
+    assert not extent_of(program).front_out
+    reason = unfit(replace(FIRST, front_tiles=1), extent_of(program), full_axes())
+    assert reason == "no front can run the network's first stage"
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -21,13 +21,35 @@ from r2b.hw.timing import predict
 from r2b.hw.weights import stream_length
 from r2b.ir.errors import PlanError
 from r2b.ir.execute import execute, logits
+from r2b.ir.program import Multiply, Program, Saturate, Skip
 from r2b.sim.compare import compare
 from r2b.sim.harness import Access, Simulator, Streams
 from r2b.sim.verify import verify
-from tests.hw.families import FAMILIES
-from tests.hw.programs import POOLS, random_frames, random_program
+from tests.hw.families import FAMILIES, Chains
+from tests.hw.programs import POINT, POOLS, SAME, random_frames, random_program
 
 FRAMES = 5
+
+
+def reads() -> Program:
+    """The first stage's tensor is a real convolution's skip and source, and a factor."""
+    net = Chains.on(2, (3, 8, 7), classes=3)
+    net.add("stem", net.real(8, SAME), "AL")
+    net.add("real", net.real(8, SAME, "stem"), "ASL", skip="stem")
+    net.add("factor", net.binary(8, SAME), "MAL", multiply="stem")
+    net.add("later", net.real(8, POINT, "factor"), "ASL", skip="real")
+    net.add("last", net.binary(8, SAME), "AL", sums=True)
+    return net.finish("reads")
+
+
+def head_alone() -> Program:
+    """The head takes means of the first stage; the other stage reads its signs."""
+    net = Chains.on(2, (1, 6, 5), classes=3)
+    net.add("stem", net.real(4, SAME), "AL", sums=True)
+    net.add("beside", net.binary(4, SAME), "AL")
+    return net.finish("head")
+
+
 NETWORK = random_program(
     3, frame=(3, 9, 8), widths=(8, 12), blocks=2, pool=POOLS[2], gated=(False, True), classes=4,
     act_bits=9,
@@ -44,7 +66,17 @@ RUNS = {
     "no MAC array behind it, streamed": (FAMILIES["mlp"](3), {
         "parallelism": (8, 4), "weights": "stream", "tile_pixels": 9, "front_out": 8,
     }),
+    "a real convolution's skip, a factor": (reads(), {
+        "parallelism": (8, 4), "tile_pixels": 20, "lanes": 4, "mac_out": 4, "front_out": 4,
+    }),
+    "the head": (head_alone(), {
+        "parallelism": (4, 4), "tile_pixels": 20, "lanes": 2, "mac_out": 2, "front_out": 4,
+    }),
 }  # fmt: skip
+PORTS = {
+    "a real convolution's skip, a factor": Ports(True, True, True, 0, False, False),
+    "the head": Ports(False, False, False, 1, False, True),
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,25 +118,35 @@ def test_other_networks(program, changes, tmp_path):
     plan = make_plan(program, **changes)
     simulator = Simulator([emit_verilog(program, plan, tmp_path)], Streams.of(program, plan))
     check(simulator, program, plan)
+    waits = [check_stalled(simulator, program, plan, seed) for seed in range(3)]
+    assert (max(waits) > 0) == (plan.weights == "stream")
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_stalls(simulator, plan, seed):
-    """Active cycles stay; every other one has one cause; the halves wait for themselves alone."""
-    frames = random_frames(NETWORK, FRAMES)
+    assert check_stalled(simulator, NETWORK, plan, seed) == 0
+
+
+def check_stalled(simulator, program, plan, seed) -> int:
+    """Active cycles stay; every other one has one cause; the halves wait for themselves alone.
+
+    Gives the cycles for which weights were waited.
+    """
+    frames = random_frames(program, FRAMES)
     result = simulator.simulate(frames, stalls=seed, record=True)
-    report = compare(NETWORK, plan, result, execute(NETWORK, frames))
+    report = compare(program, plan, result, execute(program, frames))
     assert report.equal, report.first
-    wanted = [stage.active for stage in predict(ProgramGeometry(NETWORK, plan))]
+    wanted = [stage.active for stage in predict(ProgramGeometry(program, plan))]
     for frame in result.frames:
         assert [active for active, _ in frame.stages] == wanted
         assert sum(frame.stages[0]) == frame.front_done - frame.front_start + 1
         assert sum(map(sum, frame.stages[1:])) == frame.total == frame.counters["cycles"]
         causes = ("active", "wait_input", "wait_weights", "wait_output")
         assert sum(frame.counters[name] for name in causes) == frame.total
-        assert frame.counters["wait_input"] == frame.counters["wait_weights"] == 0
+        assert frame.counters["wait_input"] == 0
         assert frame.front_done < frame.start
     assert all(a.front_done < b.front_start for a, b in pairwise(result.frames))
+    return sum(frame.counters["wait_weights"] for frame in result.frames)
 
 
 @pytest.mark.parametrize("stalls", [None, 4])
@@ -180,6 +222,17 @@ def test_memory_map():
     assert last_reader(geometry.back) == 1
 
 
+@pytest.mark.parametrize("name", PORTS)
+def test_what_is_read(name):
+    """The head is behind all stages, so nothing overlaps where it reads."""
+    program, changes = RUNS[name]
+    geometry = ProgramGeometry(program, make_plan(program, **changes))
+    assert ports_of(geometry.back) == PORTS[name]
+    assert last_reader(geometry.back) == 2
+    halves = predict_frames(geometry, 3)
+    assert (halves[2].front.first < halves[1].last) == (name != "the head")
+
+
 def test_the_fronts_weights_are_on_chip():
     """The stream has the other stages' alone; the front's memory does not depend on it."""
     plans = [make_plan(NETWORK, **CHANGES | {"front_out": n, "weights": "stream"}) for n in (0, 8)]
@@ -214,7 +267,44 @@ def test_luts_of_the_front():
     assert dsps[0] - dsps[1] == 3 * plans[0].lanes
 
 
+def changed(program, number: int, **fields):
+    """The Program with another stage in place of one."""
+    stages = list(program.stages)
+    stages[number] = replace(stages[number], **fields)
+    return replace(program, stages=tuple(stages))
+
+
+def twice():
+    """A network of which two stages read the frame."""
+    net = Chains.on(4, (3, 8, 7), classes=3)
+    net.add("stem", net.real(8, SAME), "AL")
+    net.add("again", net.real(8, SAME), "ASL", skip="stem", sums=True)
+    return net.finish("twice")
+
+
+def unread():
+    """A network of which no stage reads what the first one gives; the second is as good."""
+    net = Chains.on(4, (3, 8, 7), classes=3)
+    net.add("stem", net.real(8, SAME), "AL")
+    net.add("next", net.binary(8, SAME), "AL")
+    net.add("last", net.binary(8, SAME), "AL", sums=True)
+    program = net.finish("unread")
+    conv = replace(program.stages[1].contraction, source="next.sign")
+    return changed(program, 1, contraction=conv)
+
+
+GATED = FAMILIES["gates"](5)
 REFUSED = {
+    "the frame twice": (twice(), "again reads the frame, too"),
+    "a skip": (changed(NETWORK, 0, epilogue=(Skip("stem"), Saturate(-256, 255))),
+               "stem has Skip (supported: constants)"),
+    "a factor and a gate": (
+        changed(
+            GATED, 0, epilogue=(Multiply("stem", 1), Saturate(-256, 255)), gate=GATED.stages[1].gate
+        ),
+        "stem has Multiply and a gate (supported: constants)",
+    ),
+    "nothing is read": (unread(), "no stage reads what stem gives"),
     "first stage": (FAMILIES["moved"](7), "first, the first stage, does not convolve the frame"),
     "several maps": (FAMILIES["signs"](12), "stem runs several times, for stem.sign, stem.sign1, "
                      "stem.sign2 (supported: once)"),

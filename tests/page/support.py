@@ -33,15 +33,19 @@ def report_of(
     planned: bool = True,
     verified: bool = False,
     name: str | None = None,
+    changes: dict[str, Any] | None = None,
     **shape: Any,
 ) -> dict[str, Any]:
-    """Content of a report.json, as it is read again; ``name`` renames the second stage."""
+    """Content of a report.json, as it is read again; ``name`` renames the second stage,
+    ``changes`` are the Plan's.
+    """
     program = random_program(seed, **{"blocks": 1, **shape})
     if name is not None:
         first, second, *rest = program.stages
         second = replace(second, name=name, location=Location(name, name))
         program = replace(program, name=name, stages=(first, second, *rest))
-    plan = make_plan(program, "ecp5-85f", parallelism=(8, 8)) if planned else None
+    usual = {"parallelism": (8, 8)} | (changes or {})
+    plan = make_plan(program, "ecp5-85f", **usual) if planned else None
     found = None
     if verified:
         cycles = {stage.name: 1000 for stage in (*program.stages, program.head)}

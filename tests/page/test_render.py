@@ -139,8 +139,9 @@ def test_the_rows_add_up_to_the_totals(report, parsed):
 
 def test_the_figures_at_the_head(report, parsed):
     texts = [text for _, text in parsed.find("div") if text]
-    cycles = report["cycles"]["predicted"]
+    cycles = report["hardware"]["period"]
     assert f"cycles per frame{cycles:,}" in "".join(texts)
+    assert f"{cycles / 100:.3g} µs at 100 MHz" in "".join(texts)
     assert "Verilog and ProgramEQUAL0 of 4,242 bits differ, 3 frames" in "".join(texts)
     rate = 100e6 / cycles
     assert f"{rate / 1e3:.1f} k" in "".join(texts)
