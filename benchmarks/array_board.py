@@ -12,8 +12,10 @@ from amaranth.back import verilog
 from amaranth.hdl import Elaboratable, Module, Signal, Value
 
 from r2b.backends.fpga.emit import ASSERTION, GUARD
+from r2b.backends.fpga.modules import shared
 from r2b.explore.yosys import NETLIST, synthesize
 from r2b.hw.array import ArrayParams
+from r2b.hw.devices import LUT_INPUTS
 from r2b.hw.pixels import make_array
 
 TOP = "board"
@@ -98,12 +100,12 @@ class Board(Elaboratable):
 
 def measure(family: str, arrays: tuple[ArrayParams, ...]) -> dict[str, dict[str, int]]:
     """Resources of each array, by its number."""
-    board = Board(arrays)
+    board = Board(tuple(replace(array, lut=LUT_INPUTS[family]) for array in arrays))
     ports = list(board.ports.values())
     text = verilog.convert(board, name=TOP, ports=ports, emit_src=False, strip_internal_attrs=True)
     with tempfile.TemporaryDirectory() as work:
         source = Path(work) / f"{TOP}.v"
-        source.write_text(ASSERTION.sub(GUARD, text))
+        source.write_text(ASSERTION.sub(GUARD, shared(text)))
         synthesize(source, family, Path(work), top=TOP, named=True)
         content = json.loads((Path(work) / NETLIST).read_text())
     counts = netlist.count(content, TOP, owner=lambda name: name.lstrip("\\").split(".")[0])

@@ -1,5 +1,7 @@
 """The contraction array: processing elements with T-deep accumulators, two banks.
 
+Here with multipliers; the XNOR array, which counts equal bits, is in :mod:`r2b.hw.pixels`.
+
 One element computes one output channel. Weights stay in a working register for a step while the
 pixels of the tile stream by; the next step's weights are shifted into a shadow register meanwhile.
 Activations and control travel from group to group of ``hop`` elements, one register per hop, so
@@ -17,11 +19,13 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from r2b.hw import compressor
+from r2b.hw import carries, compressor
 from r2b.hw.multipliers import LutDot, PackedDot
 from r2b.hw.packing import pairs
-from r2b.hw.popcount import BipolarDot, IntegerDot
+from r2b.hw.popcount import IntegerDot
 
+COUNTERS = {4: carries, 6: compressor}
+"""Inputs of a LUT -> what counts equal bits; both in the same number of cycles."""
 FEW_BITS = 2
 FEW = 1 << FEW_BITS
 """Groups of which the drain chooses one in a cycle."""
@@ -57,6 +61,8 @@ class ArrayParams:
         Elements without DSP blocks, the first ones.
     px : int
         Pixels per sample (:mod:`r2b.hw.pixels`); 1 unless binary.
+    lut : int
+        Inputs of the device's LUTs, for which equal bits are counted.
     """
 
     binary: bool
@@ -73,6 +79,7 @@ class ArrayParams:
     packed: bool = False
     luts: int = 0
     px: int = 1
+    lut: int = 6
 
     @property
     def hops(self) -> int:
@@ -101,7 +108,7 @@ class ArrayParams:
 
         Elements without DSP blocks take longer, and are the first that the operands reach.
         """
-        if self.px > 1:
+        if self.binary:
             return self.hops + self.dot_latency + 1
         late = self.lut_hops + LutDot.delay_of(self.w_width) if self.luts else 0
         return max(self.hops, late) - 1 + self.HOP_LATENCY + self.dot_latency + 1
@@ -109,15 +116,13 @@ class ArrayParams:
     @property
     def dot_latency(self) -> int:
         """Cycles from operands and weights to their product, where DSP blocks make it."""
-        if self.px > 1:
-            return compressor.latency_of(self.lanes_in)
-        dot = BipolarDot.latency_of if self.binary else IntegerDot.latency_of
-        return dot(self.lanes_in)
+        of = compressor.latency_of if self.binary else IntegerDot.latency_of
+        return of(self.lanes_in)
 
     @property
     def load_ahead(self) -> int:
         """Cycles by which ``load`` is ahead of the sample that it belongs to."""
-        return int(self.px > 1)
+        return int(self.binary)
 
     @property
     def pairs(self) -> tuple[int, ...]:
@@ -269,13 +274,9 @@ class ProcessingElement(wiring.Component):
         m = Module()
         p = self.params
         weight = _working(m, self)
-        real = (p.lanes_in, p.a_width, p.w_width)
-        dot = BipolarDot(p.lanes_in) if p.binary else IntegerDot(*real)
-        m.submodules.dot = dot
+        m.submodules.dot = dot = IntegerDot(p.lanes_in, p.a_width, p.w_width)
         m.d.comb += [dot.a.eq(self.i.data), dot.w.eq(weight)]
         control = _delay(m, self.i, dot.latency)
-        if p.binary:
-            m.d.comb += dot.n.eq(control[-2].count)
         m.d.comb += self.o.eq(_accumulate(m, self, control, dot.o))
         return m
 
@@ -377,7 +378,7 @@ def _accumulate(m: Module, element, delayed: list, dot, prefix: str = "") -> Val
 
 def _delay(m: Module, sample, cycles: int) -> list:
     """A sample's control part now and after 1, 2, ... ``cycles`` registers."""
-    names = ("valid", "first", "bank", "index", "count")
+    names = ("valid", "first", "bank", "index")
     layout = data.StructLayout({name: sample.shape()[name].shape for name in names})
     stages = [sample]
     for cycle in range(cycles):

@@ -46,7 +46,7 @@ class EqualBits(wiring.Component):
     """
 
     def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
+        self.lanes, self.latency = lanes, latency_of(lanes)
         super().__init__({"a": In(lanes), "w": In(lanes), "o": Out(range(lanes + 1))})
 
     @staticmethod

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from r2b.ir.errors import PlanError
 
 RAM18_BITS = 18 * 1024
+LUT_INPUTS = {"ecp5": 4, "xc7": 6, "xcup": 6}
+"""Family -> inputs of a LUT."""
 
 
 @dataclass(frozen=True)

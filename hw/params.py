@@ -9,6 +9,7 @@ from r2b.hw import descriptor as tables
 from r2b.hw import pool, rounds, sinks, stem, vector, weights
 from r2b.hw.array import ArrayParams
 from r2b.hw.batch import ALONE, Batch, batch_of, memory_words
+from r2b.hw.devices import LUT_INPUTS, device
 from r2b.hw.engine import EngineParams
 from r2b.hw.geometry import ConvGeometry, ProgramGeometry
 from r2b.hw.halves import BACK
@@ -239,6 +240,7 @@ def _engine_params(
         packed=not binary and plan.mac_packing == 2,
         luts=0 if binary else plan.lut_macs,
         px=convs[0].px,
+        lut=LUT_INPUTS[device(plan.device).family],
     )
     words = weight_words(geometry, binary) if plan.weights == "chip" else None
     return EngineParams(

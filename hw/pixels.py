@@ -1,4 +1,4 @@
-"""The XNOR array with several pixels per sample: one set of weights, a column group of pixels.
+"""The XNOR array: one set of weights, one pixel per sample or a column group of them.
 
 An element computes one output channel of ``px`` pixels. All of them multiply by one working
 register, which is loaded in the cycle before a step's first sample, so that no choice between old
@@ -17,13 +17,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from r2b.hw.array import ArrayParams, ContractionArray, choose, sample_layout
-from r2b.hw.compressor import EqualBits
+from r2b.hw.array import COUNTERS, ArrayParams, ContractionArray, choose, sample_layout
 
 
 def make_array(params: ArrayParams) -> ContractionArray:
-    """The array for so many pixels per sample."""
-    return PixelArray(params) if params.px > 1 else ContractionArray(params)
+    """The array of a kind of convolution."""
+    return PixelArray(params) if params.binary else ContractionArray(params)
 
 
 def control_layout(p: ArrayParams) -> data.StructLayout:
@@ -37,8 +36,8 @@ def reads_layout(p: ArrayParams) -> data.ArrayLayout:
 
 
 class PixelArray(ContractionArray):
-    """A :class:`r2b.hw.array.ContractionArray` of several pixels; ``load`` comes ``load_ahead``
-    cycles before the step's first sample.
+    """A :class:`r2b.hw.array.ContractionArray` of bits; ``load`` comes ``load_ahead`` cycles before
+    the step's first sample.
     """
 
     def elaborate(self, platform) -> Module:
@@ -48,6 +47,7 @@ class PixelArray(ContractionArray):
         shadow, request = self._registers(m)
         shown = Signal.like(request)  # what is drained now that the memories are read
         m.d.sync += shown.eq(request)
+        place = Cat(shown.bank, shown.px) if p.px > 1 else shown.bank
         sums = []
         sample = self.i
         for hop in range(p.hops):
@@ -56,7 +56,7 @@ class PixelArray(ContractionArray):
             sample = stage
             controls, reads, count = self._control(m, hop, stage, request)
             if hop == 0:
-                used = self._used(m, controls, reads, count, shown)
+                used = self._used(m, controls, reads, count, place)
             for pe in range(hop * p.hop, min((hop + 1) * p.hop, p.lanes_out)):
                 m.submodules[f"pe_{pe}"] = element = PixelElement(p)
                 m.d.comb += [
@@ -65,7 +65,7 @@ class PixelArray(ContractionArray):
                     element.weight.eq(shadow[pe * p.lanes_in : (pe + 1) * p.lanes_in]),
                     element.control.eq(controls),
                     element.reads.eq(reads),
-                    element.place.eq(Cat(shown.bank, shown.px)),
+                    element.place.eq(place),
                 ]
                 sums.append(element.o)
         self._drain(m, shown, sums, used)
@@ -94,14 +94,14 @@ class PixelArray(ContractionArray):
             m.d.sync += reads[bank].eq(Mux(mine, ahead.index, request.index))
         return controls, reads, late.count
 
-    def _used(self, m: Module, controls, reads, count, request):
+    def _used(self, m: Module, controls, reads, count, place):
         """Lanes in use, summed for the pixel that is drained."""
         p = self.params
         m.submodules.used = used = PixelSums(p, p.lanes_in.bit_length())
         m.d.comb += [
             used.control.eq(controls),
             used.reads.eq(reads),
-            used.place.eq(Cat(request.bank, request.px)),
+            used.place.eq(place),
             *(addend.eq(count) for addend in used.addends),
         ]
         return used.o
@@ -146,7 +146,7 @@ class PixelElement(wiring.Component):
             m.d.sync += working.eq(self.weight)
         m.submodules.sums = sums = PixelSums(p, p.lanes_in.bit_length())
         for px in range(p.px):
-            m.submodules[f"count_{px}"] = counter = EqualBits(p.lanes_in)
+            m.submodules[f"count_{px}"] = counter = COUNTERS[p.lut].EqualBits(p.lanes_in)
             m.d.comb += [
                 counter.a.eq(self.data.word_select(px, p.lanes_in)),
                 counter.w.eq(working),
@@ -164,7 +164,8 @@ class PixelElement(wiring.Component):
 class PixelSums(wiring.Component):
     """``sums[px][bank][index] = (first ? 0 : sums[px][bank][index]) + addends[px]``, unsigned.
 
-    Read, added to and written in one cycle. ``o`` is, of the sums that ``reads`` names, the one at
+    Read, added to and written in one cycle, at one address, so that LUT RAM with one will do.
+    ``o`` is, of the sums that ``reads`` names, the one at
     ``place``: bank, and pixel above it.
     """
 
@@ -203,7 +204,7 @@ class PixelSums(wiring.Component):
             read, write = memory.read_port(domain="comb"), memory.write_port()
             m.d.comb += [
                 read.addr.eq(self.reads[bank]),
-                write.addr.eq(control.index),
+                write.addr.eq(self.reads[bank]),
                 write.data.eq(total),
                 write.en.eq(control.valid & (control.bank == bank)),
             ]

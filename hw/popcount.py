@@ -1,4 +1,4 @@
-"""Dot products over the input lanes of one processing element: bipolar and integer."""
+"""Dot products of integers over the input lanes of one processing element, and adder trees."""
 
 from __future__ import annotations
 
@@ -9,96 +9,34 @@ from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-FIRST_LEVEL = 3
-"""Lanes summed before the first register of a popcount: a full adder that takes the XNORs in."""
-COUNT_FAN_IN, FAN_IN = 3, 4
-"""Operands per adder between two registers, of a popcount and of a sum of products. A popcount of
-64 is 182 LUT4 so, and 298 with 8 lanes and 4 operands; 127 and 125 LUT6."""
+FAN_IN = 4
+"""Operands per adder between two registers."""
 
 
-def tree_levels(operands: int, fan_in: int = FAN_IN) -> int:
-    """Registered levels of an adder tree with ``fan_in`` operands per adder; at least one."""
+def tree_levels(operands: int) -> int:
+    """Registered levels of an adder tree with FAN_IN operands per adder; at least one."""
     levels = 1
-    while operands > fan_in:
-        operands = -(-operands // fan_in)
+    while operands > FAN_IN:
+        operands = -(-operands // FAN_IN)
         levels += 1
     return levels
 
 
-def add_tree(m: Module, operands: list, fan_in: int = FAN_IN, ones: Sequence[Value] = ()) -> Value:
-    """Registered adder tree; the sum comes ``tree_levels(len(operands), fan_in)`` cycles later.
+def add_tree(m: Module, operands: list, ones: Sequence[Value] = ()) -> Value:
+    """Registered adder tree; the sum comes ``tree_levels(len(operands))`` cycles later.
 
     ``ones`` are bits that are added, too, by the first level; one per operand or none.
     """
-    for _ in range(tree_levels(len(operands), fan_in)):
+    for _ in range(tree_levels(len(operands))):
         sums = []
-        for first in range(0, len(operands), fan_in):
-            total = sum(operands[first + 1 : first + fan_in], operands[first])
-            total = sum(ones[first : first + fan_in], total)
+        for first in range(0, len(operands), FAN_IN):
+            total = sum(operands[first + 1 : first + FAN_IN], operands[first])
+            total = sum(ones[first : first + FAN_IN], total)
             register = Signal.like(total, name="sum", reset_less=True)
             m.d.sync += register.eq(total)
             sums.append(register)
         operands, ones = sums, ()
     return operands[0]
-
-
-class BipolarDot(wiring.Component):
-    """``o = 2 * popcount(xnor(a, w)) - n``, the dot product of n bipolar values.
-
-    Lanes that are not used carry a = 0 and w = 1, which the XNOR turns into 0. Latency:
-    ``BipolarDot.latency_of(lanes)`` cycles; one result per cycle.
-
-    Parameters
-    ----------
-    lanes : int
-        P_in.
-
-    Members
-    -------
-    a, w : In(lanes)
-        Activation and weight bits; bit b stands for 2b - 1.
-    n : In(range(lanes + 1))
-        Number of lanes in use; read in the cycle before ``o``.
-    o : Out(signed)
-    """
-
-    def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
-        self.latency = self.latency_of(lanes)
-        super().__init__(
-            {"a": In(lanes), "w": In(lanes), "n": In(range(lanes + 1)),
-             "o": Out(signed(self.width_of(lanes)))}
-        )  # fmt: skip
-
-    @staticmethod
-    def latency_of(lanes: int) -> int:
-        """Cycles from ``a`` and ``w`` to ``o``: first level, tree, subtraction."""
-        return 1 + tree_levels(-(-lanes // FIRST_LEVEL), COUNT_FAN_IN) + 1
-
-    @staticmethod
-    def width_of(lanes: int) -> int:
-        """Bits of ``o``: signed, -lanes to lanes."""
-        return lanes.bit_length() + 1
-
-    @staticmethod
-    def compute(a: np.ndarray, w: np.ndarray, n: int) -> int:
-        """The same in software, on arrays of bits."""
-        return 2 * int(np.count_nonzero(np.asarray(a) == np.asarray(w))) - n
-
-    def elaborate(self, platform) -> Module:
-        """Groups of FIRST_LEVEL lanes, then a registered tree."""
-        m = Module()
-        same = Signal(self.lanes)
-        m.d.comb += same.eq(~(self.a ^ self.w))
-        groups = []
-        for first in range(0, self.lanes, FIRST_LEVEL):
-            bits = list(same[first : first + FIRST_LEVEL])
-            count = Signal(range(len(bits) + 1), name="count", reset_less=True)
-            m.d.sync += count.eq(sum(bits[1:], bits[0]))
-            groups.append(count)
-        popcount = add_tree(m, groups, COUNT_FAN_IN)
-        m.d.sync += self.o.eq((popcount << 1) - self.n)
-        return m
 
 
 class IntegerDot(wiring.Component):
@@ -145,4 +83,4 @@ class IntegerDot(wiring.Component):
         return m
 
 
-__all__ = ["BipolarDot", "IntegerDot", "add_tree", "tree_levels"]
+__all__ = ["IntegerDot", "add_tree", "tree_levels"]

@@ -16,12 +16,12 @@ from r2b.backends.cost.memories import (
     pixels_of,
     vector_memories,
 )
-from r2b.hw import compressor
-from r2b.hw.array import ArrayParams
+from r2b.hw.array import COUNTERS, ArrayParams
+from r2b.hw.devices import LUT_INPUTS
 from r2b.hw.engine import EngineParams
 from r2b.hw.halves import FRONT, ports_of
 from r2b.hw.params import CoreParams
-from r2b.hw.popcount import COUNT_FAN_IN, FAN_IN, FIRST_LEVEL, BipolarDot, IntegerDot
+from r2b.hw.popcount import FAN_IN, IntegerDot
 from r2b.ir.arith import SIGMOID_BITS
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
 
@@ -32,8 +32,7 @@ COMPONENTS = (
 )  # fmt: skip
 USED: dict[str, dict[str, tuple[str, ...]]] = {
     "lut": {
-        "binary array": ("weights", "sums", "muxes", "elements", "table", "pixel lanes",
-                         "pixel sums", "pixels"),
+        "binary array": ("muxes", "table", "pixel lanes", "pixel sums", "pixels"),
         "real array": ("weights", "first sums", "tree", "sums", "muxes", "elements", "table",
                        "digit rows", "logic sums"),
         "loops": ("address", "touched", "filled", "table", "one", "frames"),
@@ -49,7 +48,7 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
         "shell": ("cells", "one"),
     },
     "ff": {
-        "binary array": ("stored", "first sums", "tree", "table registers", "pixel registers"),
+        "binary array": ("table registers", "pixel registers"),
         "real array": ("stored", "products", "first sums", "tree", "table registers",
                        "digit registers", "logic sums"),
         "loops": ("address", "touched", "filled", "latency", "one", "pipeline", "frames"),
@@ -67,7 +66,6 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """Resource -> component -> features that it grows with; both engines' loops are fitted together."""
 WEIGHT_TABLES = {f"{name} words": name for name in ENGINE_NAMES.values()}
-LUT_INPUTS = {"ecp5": 4, "xc7": 6, "xcup": 6}
 
 
 def features(
@@ -96,7 +94,7 @@ def features(
         found["pool"] = _pool(params)
     for binary, engine in params.engines.items():
         name = ENGINE_NAMES[binary]
-        found[f"{name} array"] = array_sizes(engine.array)
+        found[f"{name} array"] = array_sizes(engine.array, family)
         found[f"{name} loops"] = _loops(params, engine)
     for memory in known or memories(params):
         _add_memory(found[_home(memory)], memory, family)
@@ -144,33 +142,31 @@ def table_luts(depth: int, inputs: int) -> int:
 
 
 def array_features(p: ArrayParams, family: str) -> Features:
-    """Of an array alone, its accumulators included."""
-    found = array_sizes(p)
+    """Of an array alone, its accumulators included, on a device of that family."""
+    found = array_sizes(p, family)
     for memory in array_memories(p, ENGINE_NAMES[p.binary]):
         _add_memory(found, memory, family)
     return found
 
 
-def array_sizes(p: ArrayParams) -> Features:
+def array_sizes(p: ArrayParams, family: str) -> Features:
     """Registers of the processing elements; adders and multiplexers in front of them.
 
     ``stored``: both weight registers, the hop chain, delayed control, drained sums.
     ``products``, ``first sums``, ``tree``: registers behind multipliers, behind the first level of
     adders, and of all later levels. ``digit rows``, ``digit registers``: partial products of the
     elements without DSP blocks, their adders, and what is registered. ``logic sums``: adders behind
-    products that a DSP block's own adder cannot add, those and the packed ones. An array of several
-    pixels is built in another way and has sizes of its own.
+    products that a DSP block's own adder cannot add, those and the packed ones. An XNOR array is
+    built in another way and has sizes of its own.
     """
-    if p.px > 1:
-        return _pixel_sizes(p)
+    if p.binary:
+        return _pixel_sizes(p, LUT_INPUTS[family])
     index = (p.depth - 1).bit_length()
-    dot = BipolarDot if p.binary else IntegerDot
-    count = p.lanes_in.bit_length() if p.binary else 0
-    latency = dot.latency_of(p.lanes_in)
+    latency = IntegerDot.latency_of(p.lanes_in)
     luts = p.lanes_in * p.luts
     weights = p.lanes_in * p.lanes_out * p.w_width - luts * p.w_width
-    hops = (p.hops + 1) * (p.lanes_in * p.a_width + 4 + index + count)
-    delays = p.hops * (latency * (3 + index) + max(0, latency - 1) * count)
+    hops = (p.hops + 1) * (p.lanes_in * p.a_width + 4 + index)
+    delays = p.hops * latency * (3 + index)
     first, later = tree_bits(p)
     rows, registers = digit_bits(p.a_width, p.w_width)
     return {
@@ -179,7 +175,7 @@ def array_sizes(p: ArrayParams) -> Features:
         "logic sums": (p.luts + 2 * len(p.pairs)) * (first + later),
         "stored": weights + p.word * p.load_words + hops + delays + p.group * p.acc_width,
         "weights": weights,
-        "products": (p.lanes_in * p.lanes_out - luts) * (0 if p.binary else p.a_width + p.w_width),
+        "products": (p.lanes_in * p.lanes_out - luts) * (p.a_width + p.w_width),
         "first sums": p.lanes_out * first,
         "tree": p.lanes_out * later,
         "sums": p.lanes_out * p.acc_width,
@@ -204,14 +200,14 @@ def digit_bits(a_width: int, w_width: int) -> tuple[int, int]:
     return rows, registers
 
 
-def _pixel_sizes(p: ArrayParams) -> Features:
-    """Of an array of several pixels: weights are there once, counts for each pixel."""
+def _pixel_sizes(p: ArrayParams, lut: int) -> Features:
+    """Of an XNOR array: weights are there once, counts for each pixel."""
     index, count = (p.depth - 1).bit_length(), p.lanes_in.bit_length()
     elements = p.px * p.lanes_out
     control = p.hops * (2 * p.px + 1 + index + count)
     hops = p.hops * (p.px * p.lanes_in + 1) + control * (1 + p.dot_latency)
     weights = p.lanes_in * p.lanes_out + p.word * p.load_words
-    counts = elements * compressor.register_bits(p.lanes_in)
+    counts = elements * COUNTERS[lut].register_bits(p.lanes_in)
     return {
         "pixel lanes": elements * p.lanes_in,
         "pixel sums": elements * (p.acc_width - 1),
@@ -221,15 +217,10 @@ def _pixel_sizes(p: ArrayParams) -> Features:
 
 
 def tree_bits(p: ArrayParams) -> tuple[int, int]:
-    """Register bits of one element's first level of adders and of all later ones.
+    """Register bits of one MAC element's first level of adders and of all later ones.
 
     As wide as the operands make them, but no wider than the accumulator needs them.
     """
-    if p.binary:
-        sizes = [min(FIRST_LEVEL, p.lanes_in - k) for k in range(0, p.lanes_in, FIRST_LEVEL)]
-        widths = [size.bit_length() for size in sizes]
-        later = _levels(widths, p.lanes_in.bit_length(), COUNT_FAN_IN)
-        return sum(widths), sum(later) + BipolarDot.width_of(p.lanes_in)
     levels = _levels([p.a_width + p.w_width] * p.lanes_in, p.acc_width)
     return levels[0], sum(levels[1:])
 

@@ -82,6 +82,9 @@ class Kind:
         RAM18 or LUT RAM primitives that one is.
     bitwise : bool
         A primitive per bit in use, instead of ``units``.
+    luts : int
+        LUTs that a LUT RAM primitive takes: on ECP5 two slices hold its bits, and a third its
+        write port.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Kind:
     byte: int = 0
     units: int = 1
     bitwise: bool = False
+    luts: int = 4
 
     @property
     def block(self) -> bool:
@@ -104,14 +108,15 @@ class Kind:
 
 NARROW = (1, 2, 4, 9, 18)
 _ECP5 = (
-    Kind("DPR16X4", 4, (4,), 4),
+    Kind("DPR16X4", 4, (4,), 4, luts=6),
     Kind("DP16KD", 14, NARROW, 128, rom_readers=2, byte=9),
     Kind("PDPW16KD", 14, (*NARROW, 36), 128, rom_readers=1, byte=9),
 )
 _XC7 = (
-    *(Kind("SP", n, (w,), 8, 8, readers=0, shares=True, bitwise=n > 5)
-      for n, w in ((5, 8), (6, 4), (7, 2), (8, 1))),
-    *(Kind("DP", n, (w,), 8, 8, shares=True, bitwise=n > 5) for n, w in ((5, 4), (6, 2), (7, 1))),
+    *(Kind("SP", n, (w,), 8, 8, readers=0, shares=True, bitwise=n > 5, luts=luts)
+      for n, w, luts in ((5, 8, 4), (6, 4, 1), (7, 2, 2), (8, 1, 4))),
+    *(Kind("DP", n, (w,), 8, 8, shares=True, bitwise=n > 5, luts=luts)
+      for n, w, luts in ((5, 4, 4), (6, 2, 2), (7, 1, 4))),
     *(Kind("QP", n, (w,), 7, 7, readers=3, shares=True) for n, w in ((5, 2), (6, 1))),
     *(Kind("SDP", n, (w,), 8, 7) for n, w in ((5, 6), (6, 3))),
     Kind("RAMB18E1", 14, NARROW, 129, rom_readers=2, byte=9),
@@ -141,6 +146,8 @@ class Mapped:
         Bits made of logic.
     banks : int
         Times the depth of the kind that the memory is deep; reads choose between them.
+    ram_luts : int
+        LUTs of the LUT RAM.
     """
 
     kind: Kind | None
@@ -148,6 +155,7 @@ class Mapped:
     lutram: int = 0
     logic_bits: int = 0
     banks: int = 1
+    ram_luts: int = 0
 
 
 @lru_cache(maxsize=4096)
@@ -205,7 +213,7 @@ def _mapped(kind: Kind, memory: Memory, count: int, banks: int, copies: int) -> 
     if kind.block:
         return Mapped(kind, ram18=count * kind.units, banks=banks)
     primitives = banks * memory.width * copies if kind.bitwise else count * kind.units
-    return Mapped(kind, lutram=primitives, banks=banks)
+    return Mapped(kind, lutram=primitives, banks=banks, ram_luts=primitives * kind.luts)
 
 
 # ---------------------------------------------------------------------------------------- products

@@ -106,13 +106,13 @@ def word_memory(geometry: ProgramGeometry, binary: bool) -> Memory:
 
 
 def array_memories(array: ArrayParams, name: str) -> list[Memory]:
-    """Both banks of accumulators of every element and pixel; with several pixels, the sums of lanes
-    in use, too.
+    """Both banks of accumulators of every element and pixel; of XNOR elements, the sums of lanes in
+    use, too.
     """
-    several = array.px > 1
-    width = array.acc_width - several  # counts of equal bits have no sign
-    bank = Memory(f"{name} array", "bank", width, array.depth, registered=False)
-    return [bank] * (2 * array.px * (array.lanes_out + several))
+    binary = array.binary  # counts of equal bits have no sign, and are written where they are read
+    width = array.acc_width - binary
+    bank = Memory(f"{name} array", "bank", width, array.depth, registered=False, shared=int(binary))
+    return [bank] * (2 * array.px * (array.lanes_out + binary))
 
 
 def pixels_of(params: CoreParams) -> int:

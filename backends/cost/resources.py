@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from r2b.backends.cost.features import COMPONENTS, USED, Features, features, vector_features
-from r2b.backends.cost.mapping import dsp_blocks, map_memory
+from r2b.backends.cost.mapping import Memory, dsp_blocks, map_memory
 from r2b.backends.cost.memories import memories, products, vector_memories, vector_products
 from r2b.hw.devices import device
 from r2b.hw.geometry import ProgramGeometry
@@ -31,9 +31,6 @@ from r2b.ir.program import Program
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 CALIBRATED = {"ecp5": "ecp5", "xc7": "xc7", "xcup": "xc7"}
 """Family -> the one whose coefficients it takes."""
-LUTRAM_LUTS = {"ecp5": 6, "xc7": 4, "xcup": 4}
-"""LUTs that a LUT RAM primitive takes away: two slices hold its bits and a third its write port on
-ECP5; RAM32M and RAM64M are four LUTs on Xilinx, and smaller primitives are counted as these."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,8 @@ class Count:
     ram18 : int
         18 kb block RAMs; a RAMB36 counts twice.
     dsp : int
+    ram_luts : int
+        LUTs that are LUT RAM, or that it takes away.
     """
 
     lut: int = 0
@@ -57,6 +56,7 @@ class Count:
     ff: int = 0
     ram18: int = 0
     dsp: int = 0
+    ram_luts: int = 0
 
     def __add__(self, other: Count) -> Count:
         return Count(
@@ -95,7 +95,7 @@ class Resources:
     def occupied_luts(self) -> int:
         """LUTs, those of the LUT RAM included."""
         total = self.total
-        return total.lut + LUTRAM_LUTS[self.family] * total.lutram
+        return total.lut + total.ram_luts
 
     def needs(self) -> dict[str, int]:
         """What a device must have, by name of the resource."""
@@ -107,8 +107,7 @@ def with_vector(known: Resources, params: CoreParams) -> Resources:
     """Resources of a core that differs in the vector unit alone from one whose are known."""
     sizes, cells = vector_features(params, known.family), Count()
     for memory in vector_memories(params):
-        mapped = map_memory(memory, known.family)
-        cells += Count(ram18=mapped.ram18, lutram=mapped.lutram)
+        cells += memory_count(memory, known.family)
     for product in vector_products(params):
         cells += Count(dsp=dsp_blocks(product, known.family))
     count = logic("vector", sizes, known.family) + cells
@@ -121,6 +120,12 @@ def with_vector(known: Resources, params: CoreParams) -> Resources:
         unmeasured=unmeasured,
         components=known.components | {"vector": count},
     )
+
+
+def memory_count(memory: Memory, family: str) -> Count:
+    """Cells of a memory."""
+    mapped = map_memory(memory, family)
+    return Count(ram18=mapped.ram18, lutram=mapped.lutram, ram_luts=mapped.ram_luts)
 
 
 def logic(component: str, sizes: dict[str, float], family: str) -> Count:
@@ -161,8 +166,7 @@ def estimate_params(params: CoreParams, family: str) -> Resources:
         for component, sizes in needed.items():
             found[component] += logic(component, sizes, family)
         for memory in all_memories:
-            mapped = map_memory(memory, family)
-            found[memory.component] += Count(ram18=mapped.ram18, lutram=mapped.lutram)
+            found[memory.component] += memory_count(memory, family)
         for product in products(half):
             found[product.component] += Count(dsp=dsp_blocks(product, family))
         unmeasured |= set(_unmeasured(needed, coefficients()["families"][CALIBRATED[family]]))

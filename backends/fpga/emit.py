@@ -17,6 +17,7 @@ import numpy.typing as npt
 from amaranth.back import verilog
 
 from r2b.backends.fpga.memories import whole_contents
+from r2b.backends.fpga.modules import shared
 from r2b.hw.geometry import ProgramGeometry, ceil_div
 from r2b.hw.params import core_params
 from r2b.hw.plan import Plan
@@ -64,13 +65,13 @@ def emit_verilog(program: Program, plan: Plan, folder: str | Path) -> Path:
 
 
 def render_verilog(geometry: ProgramGeometry) -> str:
-    """Text of ``r2b_top.v``."""
+    """Text of ``r2b_top.v``; modules that are alike are there once."""
     top = Top(core_params(geometry), model_hash(geometry.program))
     with whole_contents():
         text = verilog.convert(
             top, name=TOPLEVEL, ports=top.ports, emit_src=False, strip_internal_attrs=True
         )
-    return ASSERTION.sub(GUARD, text)
+    return ASSERTION.sub(GUARD, shared(text))
 
 
 def model_hash(program: Program) -> int:

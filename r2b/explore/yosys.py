@@ -18,6 +18,8 @@ SCRIPTS = {
     "xcup": "synth_xilinx -family xcup -flatten -top {top}",
 }
 NETLIST = "net.json"
+KEEP = "setattr -mod -set keep_hierarchy 1 *.binary.array.pe_* *.binary.array.pe_*.* %d\n"
+"""The elements of the XNOR array stay modules; what is in them does not."""
 CELLS = {
     "lut": {"LUT4": 1, "LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT5": 1, "LUT6": 1, "CCU2C": 2},
     "lutram": {"TRELLIS_DPR16X4": 1, "RAM32M": 1, "RAM64M": 1, "RAM32X1D": 1, "RAM64X1D": 1,
@@ -28,6 +30,12 @@ CELLS = {
     "dsp": {"MULT18X18D": 1, "DSP48E1": 1, "DSP48E2": 1},
 }  # fmt: skip
 """Resource -> cell -> how many it counts for (a CCU2C is two LUT4 with a carry)."""
+RAM_LUTS = {
+    "TRELLIS_DPR16X4": 6, "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM32X1S": 1,
+    "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4, "RAM128X1D": 4, "RAM256X1D": 8, "SRL16E": 1,
+    "SRLC32E": 1,
+}  # fmt: skip
+"""LUTs that a LUT RAM takes away; on ECP5 two slices hold its bits, a third its write port."""
 
 
 def command_of(names: tuple[str, ...]) -> str | None:
@@ -50,11 +58,20 @@ def require_yosys() -> str:
 
 
 def synthesize(
-    source: Path, family: str, folder: Path, *, top: str = TOPLEVEL, named: bool = False
+    source: Path,
+    family: str,
+    folder: Path,
+    *,
+    top: str = TOPLEVEL,
+    named: bool = False,
+    elements: bool = False,
 ) -> dict[str, int]:
     """Cells of the flattened design.
 
-    If ``named``, NETLIST is written to the folder, its cells named after what they drive.
+    If ``named``, NETLIST is written to the folder, its cells named after what they drive. If
+    ``elements``, those of the XNOR array stay modules: they are mapped once, whatever their number,
+    and counted as often as they are there, which takes less time and memory; nothing is shared or
+    simplified across their bounds.
 
     Raises
     ------
@@ -64,7 +81,9 @@ def synthesize(
     command = require_yosys()
     script = folder / "synth.ys"
     script.write_text(
-        f"read_verilog {source.relative_to(folder)}\n{SCRIPTS[family].format(top=top)}\nflatten\n"
+        f"read_verilog {source.relative_to(folder)}\n"
+        + elements * KEEP
+        + f"{SCRIPTS[family].format(top=top)}\nflatten\n"
         "tee -q -o stat.json stat -json\n" + named * f"autoname\nwrite_json {NETLIST}\n"
     )
     # relative names: the WebAssembly build has a /tmp of its own
@@ -97,8 +116,8 @@ def resource_of(cell: str) -> tuple[str, int] | None:
 
 
 def totals(cells: dict[str, int]) -> dict[str, int]:
-    """Resource -> how many of it all cells are."""
+    """Resource -> how many of it all cells are; LUTs of the LUT RAM."""
     return {
         resource: sum(cells.get(cell, 0) * weight for cell, weight in weights.items())
-        for resource, weights in CELLS.items()
+        for resource, weights in (CELLS | {"ram_luts": RAM_LUTS}).items()
     }

@@ -29,6 +29,8 @@ MAPPED = [
     (rom(945, 12), (0, 0), (0, 0)),
     (ram(11, 32, registered=False), (0, 6), (0, 2)),  # accumulators
     (ram(11, 64, registered=False), (0, 12), (0, 4)),
+    (ram(10, 64, registered=False, shared=1), (0, 12), (0, 10)),  # read where it is written
+    (ram(10, 32, registered=False, shared=1), (0, 6), (0, 2)),
     (ram(152, 8, reads=2, registered=False, shared=1), (0, 76), (0, 38)),
     (ram(48, 8, registered=False, shared=1), (0, 12), (0, 6)),
     (ram(48, 64), (2, 0), (0, 16)),

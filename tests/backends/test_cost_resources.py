@@ -87,7 +87,8 @@ def test_components_add_up():
     found = estimate(net, make_plan(net, "ecp5-85f", parallelism=(8, 8)))
     assert found.total == sum(found.components.values(), Count())
     assert list(found.components) == [name for name in COMPONENTS if name in found.components]
-    assert found.needs()["LUT"] == found.total.lut + 6 * found.total.lutram
+    assert found.needs()["LUT"] == found.total.lut + found.total.ram_luts
+    assert found.total.ram_luts == 6 * found.total.lutram
     assert found.calibrated
 
 

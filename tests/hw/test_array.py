@@ -15,6 +15,8 @@ SHAPES = {
     "binary": BINARY,
     "binary_one_hop": replace(BINARY, hop=8, word=54, load_words=1),
     "binary_wide": replace(BINARY, lanes_in=33, lanes_out=4, word=64, acc_width=12),
+    "binary_lut4": replace(BINARY, lut=4),
+    "binary_2_pixels_lut4": replace(BINARY, lanes_in=33, word=99, load_words=2, px=2, lut=4),
     "binary_2_pixels": replace(BINARY, px=2),
     "binary_4_pixels": replace(BINARY, lanes_in=64, word=96, load_words=4, acc_width=12, px=4),
     "real": REAL,

@@ -10,6 +10,7 @@ import numpy as np
 
 from r2b.hw import epilogue, pool, sinks
 from r2b.hw.array import ArrayParams, ContractionArray, drain_layout
+from r2b.hw.compressor import EqualBits
 from r2b.hw.drain import request_layout
 from r2b.hw.epilogue import Epilogue
 from r2b.hw.geometry import ConvGeometry
@@ -17,7 +18,7 @@ from r2b.hw.multipliers import LutDot, PackedDot
 from r2b.hw.packing import stored
 from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
-from r2b.hw.popcount import BipolarDot, IntegerDot
+from r2b.hw.popcount import IntegerDot
 from r2b.hw.rounds import GATE, MEMORY, SUMS, signed_width
 from r2b.hw.sinks import Sinks
 from r2b.ir.arith import bounds
@@ -39,22 +40,16 @@ def signed_values(rng: np.random.Generator, width: int, size) -> np.ndarray:
 # ------------------------------------------------------------------------------- dot products
 
 
-def drive_bipolar(dut: BipolarDot, seed: int, count: int = 200):
-    """New operands in every cycle, each result exactly ``latency`` cycles later."""
+def drive_equal_bits(dut: EqualBits, seed: int, count: int = 200):
+    """New operands in every cycle, each count exactly ``latency`` cycles later."""
     rng = np.random.default_rng(seed)
-    used = rng.integers(0, dut.lanes + 1, count)
-    used[:8] = dut.lanes
     a, w = rng.integers(0, 2, (2, count, dut.lanes))
     w[0], w[1] = a[0], 1 - a[1]  # both ends of the range
-    idle = np.arange(dut.lanes) >= used[:, None]
-    a[idle], w[idle] = 0, 1
-    expected = ((2 * a - 1) * (2 * w - 1) * ~idle).sum(axis=1)
+    expected = (a == w).sum(axis=1)
     for cycle in range(count + dut.latency):
         inputs = {}
         if cycle < count:
             inputs = {"a": lanes_bits(a[cycle], 1), "w": lanes_bits(w[cycle], 1)}
-        if 0 <= (late := cycle - dut.latency + 1) < count:
-            inputs["n"] = used[late]
         outputs = yield inputs
         if (done := cycle - dut.latency) >= 0:
             assert outputs["o"] == expected[done], f"cycle {cycle}, sample {done}"
@@ -532,6 +527,6 @@ def _check_sinks(core: CoreParams, conv: ConvGeometry, values, stored: dict, sig
 
 
 __all__ = [
-    "ArrayPlay", "drive_array", "drive_array_latency", "drive_bipolar", "drive_epilogue",
+    "ArrayPlay", "drive_array", "drive_array_latency", "drive_epilogue", "drive_equal_bits",
     "drive_integer", "drive_pool", "drive_sinks", "layouts", "signed_values",
 ]  # fmt: skip

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 
-from r2b.hw.array import ArrayParams, ContractionArray
+from r2b.hw import carries, compressor
+from r2b.hw.array import ArrayParams
 from r2b.hw.drain import request_layout
 from r2b.hw.engine import Engine, EngineControl
 from r2b.hw.epilogue import Epilogue
 from r2b.hw.params import CoreParams
+from r2b.hw.pixels import make_array
 from r2b.hw.pool import MaxPool
-from r2b.hw.popcount import BipolarDot, IntegerDot
+from r2b.hw.popcount import IntegerDot
 from r2b.hw.sinks import Sinks
 from r2b.hw.vector import VectorUnit
 from r2b.ir.program import Window
@@ -127,16 +129,21 @@ def max_pool(core: CoreParams) -> MaxPool:
 
 def array(params: ArrayParams, latency: bool, seed: int, frozen: bool) -> Bench:
     """An array and a random run, or the run that measures its latency."""
-    dut = ContractionArray(params)
+    dut = make_array(params)
     drive = drivers.drive_array_latency if latency else drivers.drive_array
     return Bench(dut, drive(dut, seed))
 
 
-def dot(binary: bool, lanes: int, seed: int, frozen: bool) -> Bench:
+def dot(lanes: int, seed: int, frozen: bool) -> Bench:
     """A dot product."""
-    dut = BipolarDot(lanes) if binary else IntegerDot(lanes, 9, 8)
-    drive = drivers.drive_bipolar if binary else drivers.drive_integer
-    return Bench(dut, drive(dut, seed))
+    dut = IntegerDot(lanes, 9, 8)
+    return Bench(dut, drivers.drive_integer(dut, seed))
+
+
+def count(module, lanes: int, seed: int, frozen: bool) -> Bench:
+    """A count of equal bits."""
+    dut = module.EqualBits(lanes)
+    return Bench(dut, drivers.drive_equal_bits(dut, seed))
 
 
 def engine_control(binary: bool, seed: int, frozen: bool) -> Bench:
@@ -184,9 +191,11 @@ def vector(seed: int, frozen: bool) -> Bench:
 
 
 BENCHES: dict[str, Callable[[int, bool], Bench]] = {
-    "bipolar_dot_33": partial(dot, True, 33),
-    "integer_dot_9": partial(dot, False, 9),
+    "count_33": partial(count, compressor, 33),
+    "count_lut4_33": partial(count, carries, 33),
+    "integer_dot_9": partial(dot, 9),
     "array_binary": partial(array, BINARY, False),
+    "array_lut4": partial(array, replace(BINARY, lut=4), False),
     "array_real": partial(array, REAL, False),
     "control_binary": partial(engine_control, True),
     "control_real": partial(engine_control, False),

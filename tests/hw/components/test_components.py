@@ -16,8 +16,9 @@ from tests.hw.components.table import BENCHES
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = Path(__file__).with_name("driver_tb.py")
 GROUPS = {
-    "datapath": ("bipolar_dot_33", "integer_dot_9", "array_binary", "array_real", "epilogue",
-                 "epilogue_two_rounds", "max_pool", "sinks", "vector_unit"),
+    "datapath": ("count_33", "count_lut4_33", "integer_dot_9", "array_binary", "array_lut4",
+                 "array_real", "epilogue", "epilogue_two_rounds", "max_pool", "sinks",
+                 "vector_unit"),
     "engines": ("control_binary", "control_real", "control_filled", "engine_binary", "engine_real",
                 "engine_filled", "engine_streamed", "control_pixels", "engine_pixels",
                 "engine_4_pixels"),
