@@ -8,6 +8,9 @@ Vendor tools take flip-flops in by themselves; ``synth_ecp5`` does not, and then
 side of a block are on one path with it. A flip-flop that others read, too, stays for them. nextpnr
 knows no time of the path inside a block, from register to register; the block takes 3.9 ns without
 its registers (speed grade 6), so it is not what ends below 200 MHz.
+
+Operands that are narrower than a block's are moved to its upper end, with zeros below instead of
+copies of the sign above, which are a wire each: ``(a << i) * (b << j) = (a * b) << (i + j)``.
 """
 
 from __future__ import annotations
@@ -33,11 +36,26 @@ def pack_registers(module: dict[str, Any]) -> dict[str, int]:
     moved = dict.fromkeys(PINS, 0)
     for cell in [cell for cell in module["cells"].values() if cell["type"] == BLOCK]:
         block = _Block(cell, netlist)
+        block.align()
         for register in PINS:
             moved[register] += block.take(register)
         block.finish()
     netlist.clean()
     return moved
+
+
+def pins_of(register: str) -> list[str]:
+    """Pins of a register, the lowest bit first."""
+    letter, count = PINS[register]
+    return [f"{letter}{index}" for index in range(count)]
+
+
+def copies_of_the_sign(nets: list[list[Bit]]) -> int:
+    """How many of the upper bits are copies of the one below them."""
+    return next(
+        (count for count in range(len(nets) - 1) if nets[-1 - count] != nets[-2 - count]),
+        len(nets) - 1,
+    )
 
 
 class _Netlist:
@@ -114,10 +132,27 @@ class _Block:
         self.clock: Bit | None = None
         self.enables: list[Bit] = []
 
+    def align(self) -> None:
+        """Operands at the upper end, as far as all bits that are read stay in the product."""
+        product = [self.pins[pin] for pin in pins_of("OUTPUT")]
+        read = [place for place, (net,) in enumerate(product) if self.netlist.readers[net]]
+        room = PINS["OUTPUT"][1] - 1 - max(read, default=0)
+        moved = 0
+        for register in ("INPUTA", "INPUTB"):
+            pins = pins_of(register)
+            nets = [self.pins[pin] for pin in pins]
+            signed = self.pins[f"SIGNED{PINS[register][0]}"] == ["1"] or nets[-1] == ["0"]
+            shift = min(copies_of_the_sign(nets), room - moved) if signed else 0
+            for pin, net in zip(pins, [["0"]] * shift + nets, strict=False):
+                self.pins[pin] = net
+            moved += shift
+        spare = product[len(product) - moved :]
+        for pin, net in zip(pins_of("OUTPUT"), spare + product, strict=False):
+            self.pins[pin] = net
+
     def take(self, register: str) -> bool:
         """Move the flip-flops of all pins of a register; False if one cannot be."""
-        letter, count = PINS[register]
-        pins = [f"{letter}{index}" for index in range(count)]
+        pins = pins_of(register)
         output = register == "OUTPUT"
         nets = [self.pins[pin][0] for pin in pins if self._matters(self.pins[pin][0], output)]
         find = self.netlist.behind if output else self.netlist.before

@@ -34,6 +34,7 @@ DESIGNS = {
     "a product that waits": (PLAIN, "if (!load) p <= p;", (1, 1, 1)),
     "two enables in one operand": ("a[3:2] <= x[3:2]; if (load) a[1:0] <= x[1:0]; b <= y;", "",
                                    (0, 1, 1)),
+    "operands without a sign": (PLAIN, "kept <= x * y;", (1, 1, 2)),
     "a product that is an operand": (PLAIN, "kept <= $signed(p[3:0]) * b;", (2, 2, 1)),
 }  # fmt: skip
 """What operands and further registers are; registers of each kind that are moved."""
@@ -118,6 +119,17 @@ def test_the_same_in_every_cycle(packed):
     for name in ("before", "after"):
         yosys(folder, PROOF.format(name=name))
     yosys(folder, MITER)
+
+
+@pytest.mark.parametrize("packed", ["plain"], indirect=True)
+def test_no_copies_of_the_sign_are_left(packed):
+    """Four bits of each operand are wired, and zeros below them."""
+    _, module, *_ = packed
+    (block,) = (cell for cell in module["cells"].values() if cell["type"] == BLOCK)
+    for letter in "AB":
+        wired = [block["connections"][f"{letter}{k}"][0] for k in range(18)]
+        assert wired[:14] == ["0"] * 14
+        assert len(set(wired[14:])) == 4
 
 
 @pytest.mark.parametrize("packed", ["plain"], indirect=True)
