@@ -61,7 +61,7 @@ class Count:
     def __add__(self, other: Count) -> Count:
         return Count(
             self.lut + other.lut, self.lutram + other.lutram, self.ff + other.ff,
-            self.ram18 + other.ram18, self.dsp + other.dsp,
+            self.ram18 + other.ram18, self.dsp + other.dsp, self.ram_luts + other.ram_luts,
         )  # fmt: skip
 
 

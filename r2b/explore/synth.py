@@ -21,6 +21,7 @@ from r2b.console import Reporter
 from r2b.explore.cluster import Cluster
 from r2b.explore.dsp import pack_registers
 from r2b.explore.evaluate import Row, plan_of
+from r2b.explore.fanout import spread_loads
 from r2b.explore.front import Objective
 from r2b.explore.store import Store
 from r2b.explore.yosys import NETLIST, command_of, require_yosys, synthesize, totals
@@ -35,9 +36,10 @@ SIZES = {"ecp5-25f": "--25k", "ecp5-45f": "--45k", "ecp5-85f": "--85k"}
 SPEED = 6
 """The slowest grade; 8 is the fastest."""
 ROUTER = "router1"
-"""nextpnr's default, router2, stood still before a large array was routed."""
+"""router2, which other releases of nextpnr choose, stood still before a large array was routed."""
 ROUTED = "packed.json"
-"""What nextpnr is given: the netlist in its wrapper, registers moved into the DSP blocks."""
+"""What nextpnr is given: the netlist in its wrapper, with registers in the DSP blocks and copies of
+the drivers of many loads."""
 WRAPPER = "r2b_serial"
 CLOCK, RESET = "aclk", "aresetn"
 PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
@@ -168,6 +170,7 @@ def route(folder: Path, source: Path, plan: Plan, speed: int = SPEED, seed: int 
     _run([require_yosys(), "-s", "wrap.ys"], folder)
     netlist = json.loads((folder / "wrapped.json").read_text())
     pack_registers(netlist["modules"][WRAPPER])
+    spread_loads(netlist["modules"][WRAPPER])
     (folder / ROUTED).write_text(json.dumps(netlist))
     command = command_of(NEXTPNR)
     assert command is not None
