@@ -21,7 +21,6 @@ from r2b.console import Reporter
 from r2b.explore.cluster import Cluster
 from r2b.explore.dsp import pack_registers
 from r2b.explore.evaluate import Row, plan_of
-from r2b.explore.fanout import spread_loads
 from r2b.explore.front import Objective
 from r2b.explore.store import Store
 from r2b.explore.yosys import NETLIST, command_of, require_yosys, synthesize, totals
@@ -38,8 +37,7 @@ SPEED = 6
 ROUTER = "router1"
 """router2, which other releases of nextpnr choose, stood still before a large array was routed."""
 ROUTED = "packed.json"
-"""What nextpnr is given: the netlist in its wrapper, with registers in the DSP blocks and copies of
-the drivers of many loads."""
+"""What nextpnr is given: the netlist in its wrapper, with registers in the DSP blocks."""
 WRAPPER = "r2b_serial"
 CLOCK, RESET = "aclk", "aresetn"
 PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
@@ -170,7 +168,6 @@ def route(folder: Path, source: Path, plan: Plan, speed: int = SPEED, seed: int 
     _run([require_yosys(), "-s", "wrap.ys"], folder)
     netlist = json.loads((folder / "wrapped.json").read_text())
     pack_registers(netlist["modules"][WRAPPER])
-    spread_loads(netlist["modules"][WRAPPER])
     (folder / ROUTED).write_text(json.dumps(netlist))
     command = command_of(NEXTPNR)
     assert command is not None
