@@ -296,12 +296,10 @@ def vector_products(params: CoreParams) -> list[Product]:
     p, tables = params.vector, params.vector.tables
     mean = p.value_width + MEAN_FRACTION + 1
     found = [
-        Product(
-            "vector", "scaled", p.sum_width, _signed(tables.jobs, "reciprocal"), p.sum_width + 17
-        ),
+        *_parts("scaled", p.sum_width, tables.jobs, "reciprocal"),
         Product("vector", "mean", mean, _signed(tables.means, "a"), mean + MULTIPLIER_BITS),
         Product("vector", "dot", VECTOR_BITS, 8, VECTOR_BITS + 8, p.macs),
-        *_parts(tables.dense, "m"),
+        *_parts("dense", ACC_BITS, tables.dense, "m"),
     ]
     if not has_gates(params):
         return found
@@ -313,14 +311,17 @@ def vector_products(params: CoreParams) -> list[Product]:
     ]  # fmt: skip
 
 
-def _parts(table: Table, name: str) -> list[Product]:
-    """A sum in two parts times a field; the low one has no sign where the field has none."""
-    shape, high = table.layout[name].shape, ACC_BITS - PART
+def _parts(what: str, width: int, table: Table, name: str) -> list[Product]:
+    """A sum in two parts times a field, as :func:`r2b.hw.pipeline.in_parts` makes it; the low one
+    has no sign where the field has none."""
+    shape, high = table.layout[name].shape, width - PART
     factor = _signed(table, name)
+    if high <= 0:
+        return [Product("vector", what, width, factor, width + factor)]
     low = (PART + 1, factor) if shape.signed else (PART, shape.width)
     return [
-        Product("vector", "dense, low", *low, PART + factor, signed=shape.signed),
-        Product("vector", "dense, high", high, factor, high + factor),
+        Product("vector", f"{what}, low", *low, PART + factor, signed=shape.signed),
+        Product("vector", f"{what}, high", high, factor, high + factor),
     ]
 
 

@@ -143,7 +143,8 @@ class _Block:
             nets = [self.pins[pin] for pin in pins]
             signed = self.pins[f"SIGNED{PINS[register][0]}"] == ["1"] or nets[-1] == ["0"]
             shift = min(copies_of_the_sign(nets), room - moved) if signed else 0
-            for pin, net in zip(pins, [["0"]] * shift + nets, strict=False):
+            zeros: list[list[Bit]] = [["0"] for _ in range(shift)]
+            for pin, net in zip(pins, zeros + nets, strict=False):
                 self.pins[pin] = net
             moved += shift
         spare = product[len(product) - moved :]
