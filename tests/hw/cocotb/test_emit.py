@@ -41,10 +41,10 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def small_plan(weights: str, batch: int = 1):
+def small_plan(weights: str):
     """A Program and its Plan."""
     program = random_program(3, SMALL)
-    return program, make_plan(program, parallelism=(8, 8), weights=weights, batch=batch)
+    return program, make_plan(program, parallelism=(8, 8), weights=weights)
 
 
 def test_equal_bytes_whatever_the_hash_seed(tmp_path):
@@ -87,37 +87,52 @@ def test_weight_stream_files(tmp_path, word):
     assert (tmp_path / "weights_stream.bin").read_bytes() == rows.tobytes()
 
 
-@pytest.mark.parametrize(("batch", "frames"), [(1, 2), (2, 3)])
-def test_the_emitted_testbench_runs_on_its_own(batch, frames, tmp_path):
-    """``python tb/run.py``: passes, with stalls too; fails when one bit of a result is changed.
+def run_testbench(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """``python tb/run.py``, as a user calls it."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    return subprocess.run(
+        [sys.executable, "tb/run.py"],
+        env=environment | variables,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    The last batch is filled up with its last frame, whose result is compared again.
-    """
-    program, plan = small_plan("stream", batch)
+
+def check_passes(folder: Path, **variables: str) -> None:
+    done = run_testbench(folder, **variables)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "1 tests, 0 failed"
+
+
+def test_the_emitted_testbench_runs_on_its_own(tmp_path):
+    """Passes, with stalls too; fails when one bit of a result is changed."""
+    program, plan = small_plan("stream")
     emit_verilog(program, plan, tmp_path)
-    folder = emit_testbench(program, plan, tmp_path, random_frames(program, frames))
-    wanted = np.load(folder / "expected.npy")
-    assert len(wanted) == -(-frames // batch) * batch
-    assert (wanted[frames:] == wanted[frames - 1]).all()
-
-    def run(**variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
-        return subprocess.run(
-            [sys.executable, "tb/run.py"],
-            env=environment | variables,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    for variables in ({}, {"R2B_STALLS": "7"}):
-        done = run(**variables)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-        assert done.stdout.splitlines()[-1] == "1 tests, 0 failed"
+    folder = emit_testbench(program, plan, tmp_path, random_frames(program, 2))
+    check_passes(tmp_path)
+    check_passes(tmp_path, R2B_STALLS="7")
     expected = np.load(folder / "expected.npy")
     expected[-1, -1] ^= 1
     np.save(folder / "expected.npy", expected)
-    done = run()
+    done = run_testbench(tmp_path)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "1 tests, 1 failed"
+
+
+def test_the_emitted_testbench_of_a_batch(tmp_path):
+    """The last batch is filled up with its last frame, whose result is compared again."""
+    program = random_program(
+        3, frame=(1, 6, 6), widths=(4,), blocks=1, gated=(False,), classes=2, act_bits=8, pool=None
+    )
+    plan = make_plan(
+        program, parallelism=(4, 4), lanes=2, mac_out=2, gate_macs=1, batch=2, weights="stream",
+        weight_word=16, mac_weight_word=16,
+    )  # fmt: skip
+    emit_verilog(program, plan, tmp_path)
+    folder = emit_testbench(program, plan, tmp_path, random_frames(program, 3))
+    wanted = np.load(folder / "expected.npy")
+    assert len(wanted) == 4
+    assert np.array_equal(wanted[3], wanted[2])
+    check_passes(tmp_path, R2B_STALLS="7")
