@@ -11,7 +11,8 @@ weight, are rows that a registered tree of adders sums::
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Signal, Value
@@ -30,6 +31,11 @@ TAILS = ((), (1,), (1, 1), (3,), (3, 1), (5,))
 """How so many bits of a column are split that are left of sixes; a pair is no fewer bits after."""
 Columns = list[list[Value]]
 """Bits of weight 1, 2, 4 ..."""
+Keep = Callable[[Value], Value]
+
+
+def _as_it_is(value: Value) -> Value:
+    return value
 
 
 class EqualBits(wiring.Component):
@@ -57,12 +63,13 @@ class EqualBits(wiring.Component):
     def elaborate(self, platform) -> Module:
         """Levels of compressors, then rows."""
         m = Module()
+        wired = partial(_wired, m)
         columns = first_level(self.a, self.w)
         for level in range(1, levels_of(self.lanes) + 1):
             if level > 1:
-                columns = compress(columns)
-            if _registers_follow(level):
-                columns = [[_registered(m, bit) for bit in column] for column in columns]
+                columns = compress(columns, wired)
+            keep = partial(_registered, m) if _registers_follow(level) else wired
+            columns = [[keep(bit) for bit in column] for column in columns]
         m.d.comb += self.o.eq(self._sum(m, _rows(columns)))
         return m
 
@@ -146,26 +153,27 @@ def _registers_follow(level: int) -> bool:
     return level % LEVELS == 1
 
 
-def compress(columns: Columns) -> Columns:
-    """One level."""
+def compress(columns: Columns, keep: Keep = _as_it_is) -> Columns:
+    """One level; ``keep`` names what is used more than once."""
     found: Columns = [[] for _ in range(len(columns) + 2)]
     for weight, bits in enumerate(columns):
         at = 0
         for size in (SIZE,) * (len(bits) // SIZE) + TAILS[len(bits) % SIZE]:
-            for more, bit in enumerate(count_of(bits[at : at + size])):
+            for more, bit in enumerate(count_of(bits[at : at + size], keep)):
                 found[weight + more].append(bit)
             at += size
     return [column for column in found if column]
 
 
-def count_of(bits: list[Value]) -> list[Value]:
+def count_of(bits: list[Value], keep: Keep = _as_it_is) -> list[Value]:
     """How many of up to SIZE bits are set, as bits of weight 1, 2 and 4."""
     low, low_carry = _full(bits[:3])
     if len(bits) <= 3:
         return [low, low_carry][: len(bits).bit_length()]
-    high, high_carry = _full(bits[3:])
-    both = low & high
-    odd = low_carry ^ high_carry
+    high, high_carry = map(keep, _full(bits[3:]))
+    low, low_carry = keep(low), keep(low_carry)
+    both = keep(low & high)
+    odd = keep(low_carry ^ high_carry)
     return [low ^ high, odd ^ both, (low_carry & high_carry) | (both & odd)]
 
 
@@ -192,6 +200,15 @@ def _registered(m: Module, value: Value) -> Signal:
     register = Signal.like(value, name="count", reset_less=True)
     m.d.sync += register.eq(value)
     return register
+
+
+def _wired(m: Module, value: Value) -> Signal:
+    """The value by a name: else whoever uses it repeats all of it, and Verilog takes three times as
+    long to write.
+    """
+    wire = Signal.like(value, name="bit")
+    m.d.comb += wire.eq(value)
+    return wire
 
 
 __all__ = ["EqualBits", "compress", "count_of", "first_level", "latency_of", "register_bits"]
