@@ -24,6 +24,9 @@ ENABLES = 4
 """Enables of a block."""
 PINS = {"INPUTA": ("A", 18), "INPUTB": ("B", 18), "OUTPUT": ("P", 36)}
 """Its registers, as the parameters name them, and their pins."""
+TOGETHER = ("INPUTA", "INPUTB"), ("OUTPUT",)
+"""Registers that are moved both or not at all: with one operand's alone the block's input is slow,
+and what comes before the register is on the path, too."""
 Bit = int | str
 """A net, or a constant."""
 Control = tuple[Bit, Bit]
@@ -37,8 +40,10 @@ def pack_registers(module: dict[str, Any]) -> dict[str, int]:
     for cell in [cell for cell in module["cells"].values() if cell["type"] == BLOCK]:
         block = _Block(cell, netlist)
         block.align()
-        for register in PINS:
-            moved[register] += block.take(register)
+        for registers in TOGETHER:
+            for register in registers if block.holds(registers) else ():
+                block.take(register)
+                moved[register] += 1
         block.finish()
     netlist.clean()
     return moved
@@ -151,33 +156,36 @@ class _Block:
         for pin, net in zip(pins_of("OUTPUT"), spare + product, strict=False):
             self.pins[pin] = net
 
-    def take(self, register: str) -> bool:
-        """Move the flip-flops of all pins of a register; False if one cannot be."""
-        pins = pins_of(register)
+    def holds(self, registers: tuple[str, ...]) -> bool:
+        """Whether the flip-flops of all pins of these registers can be moved."""
+        controls = [self._flip_flops(register)[1] for register in registers]
+        clocks = {self.clock, *(control[0] for control in controls if control)} - {None}
+        enables = {*self.enables, *(control[1] for control in controls if control)}
+        return None not in controls and len(clocks) == 1 and len(enables) <= ENABLES
+
+    def take(self, register: str) -> None:
+        """Move the flip-flops of all pins of a register."""
+        found, control = self._flip_flops(register)
+        assert control is not None
+        for pin in pins_of(register):
+            name = found.get(self.pins[pin][0])
+            if name is not None:
+                self._connect(pin, name, register == "OUTPUT")
+        self._declare(register, control)
+
+    def _flip_flops(self, register: str) -> tuple[dict[Bit, str | None], Control | None]:
+        """Net -> its flip-flop, and what these have in common; None if they do not."""
         output = register == "OUTPUT"
+        pins = pins_of(register)
         nets = [self.pins[pin][0] for pin in pins if self._matters(self.pins[pin][0], output)]
         find = self.netlist.behind if output else self.netlist.before
         found = {net: find(net) for net in nets}
         controls = {self.netlist.control(name or "") for name in found.values()}
-        control = controls.pop() if len(controls) == 1 else None
-        if control is None or not self._holds(control):
-            return False
-        for pin in pins:
-            name = found.get(self.pins[pin][0])
-            if name is not None:
-                self._connect(pin, name, output)
-        self._declare(register, control)
-        return True
+        return found, controls.pop() if len(controls) == 1 else None
 
     def _matters(self, net: Bit, output: bool) -> bool:
         """A product's unread bits, and a constant 0, are the same with a register."""
         return bool(self.netlist.readers[net]) if output else net != "0"
-
-    def _holds(self, control: Control) -> bool:
-        """Whether there is a clock and an enable for one more register."""
-        clock, enable = control
-        room = enable in self.enables or len(self.enables) < ENABLES
-        return room and self.clock in (None, clock)
 
     def _connect(self, pin: str, name: str, output: bool) -> None:
         """Past the flip-flop; behind a product it is gone."""

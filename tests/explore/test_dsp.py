@@ -25,12 +25,12 @@ PLAIN = "a <= x; if (load) b <= y;"
 DESIGNS = {
     "plain": (PLAIN, "", (1, 1, 1)),
     "others read an operand": (PLAIN, "seen <= a;", (1, 1, 1)),
-    "an operand with a reset": ("a <= x; if (reset) b <= 0; else b <= y;", "", (1, 0, 1)),
+    "an operand with a reset": ("a <= x; if (reset) b <= 0; else b <= y;", "", (0, 0, 1)),
     "others read the product": (PLAIN, "kept <= product + 1;", (1, 1, 0)),
     "a product with a reset": (PLAIN, "if (reset) p <= 0;", (1, 1, 0)),
     "a product that waits": (PLAIN, "if (!load) p <= p;", (1, 1, 1)),
     "two enables in one operand": ("a[3:2] <= x[3:2]; if (load) a[1:0] <= x[1:0]; b <= y;", "",
-                                   (0, 1, 1)),
+                                   (0, 0, 1)),
     "operands without a sign": (PLAIN, "kept <= x * y;", (1, 1, 2)),
     "a product that is an operand": (PLAIN, "kept <= $signed(p[3:0]) * b;", (2, 2, 1)),
 }  # fmt: skip
