@@ -73,7 +73,7 @@ PIXEL_ARRAYS: dict[str, tuple[ArrayParams, ...]] = {
         binary(32, 8, 4, 13, 32, 32, 4),
     ),
 }  # fmt: skip
-"""Arrays of several pixels, which are built in another way."""
+"""Arrays of several pixels."""
 
 
 class Board(Elaboratable):
