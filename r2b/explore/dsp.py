@@ -16,7 +16,6 @@ copies of the sign above, which are a wire each: ``(a << i) * (b << j) = (a * b)
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 BLOCK, FLIP_FLOP = "MULT18X18D", "TRELLIS_FF"
@@ -207,9 +206,8 @@ class _Block:
         """Connect the clock and the enables that registers were given."""
         if self.clock is None:
             return
-        added: Iterable[tuple[str, Bit]] = [("CLK0", self.clock), ("RST0", "0")]
-        added = [*added, *((f"CE{index}", net) for index, net in enumerate(self.enables))]
-        for pin, net in added:
+        added = {f"CE{index}": net for index, net in enumerate(self.enables)}
+        for pin, net in (added | {"CLK0": self.clock, "RST0": "0"}).items():
             self.pins[pin] = [net]
             self.cell["port_directions"][pin] = "input"
 

@@ -17,7 +17,14 @@ from r2b.backends.cost.features import array_features
 from r2b.backends.cost.hardware import FRAMES, bytes_per_frame, share, stage_costs
 from r2b.backends.cost.mapping import Memory, dsp_blocks, map_memory
 from r2b.backends.cost.memories import ENGINE_NAMES, array_memories, array_products, word_memory
-from r2b.backends.cost.resources import Count, Resources, estimate_params, logic, with_vector
+from r2b.backends.cost.resources import (
+    Count,
+    Resources,
+    estimate_params,
+    logic,
+    memory_count,
+    with_vector,
+)
 from r2b.backends.fpga.planner import SHARES, Misfit
 from r2b.explore.space import Point
 from r2b.explore.worth import extent_of, indivisible, unpackable
@@ -248,7 +255,7 @@ def _array_needs(array: ArrayParams, family: str) -> dict[str, int]:
     name = "binary array" if array.binary else "real array"
     count = logic(name, array_features(array, family), family)
     for memory in array_memories(array, ENGINE_NAMES[array.binary]):
-        count += Count(lutram=map_memory(memory, family).lutram)
+        count += memory_count(memory, family)
     products = [] if array.binary else array_products(array)
     dsp = sum(dsp_blocks(product, family) for product in products)
     return Resources(family, True, (), {name: count + Count(dsp=dsp)}).needs()

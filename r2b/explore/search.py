@@ -66,8 +66,8 @@ def smallest_plan(
         if row is not None:
             break
     else:
-        way = ", or batches of frames, which raise latency, with --batch" if found.fits else ""
-        way = "" if batch else way
+        batches = ", or batches of frames, which raise latency, with --batch"
+        way = batches if found.fits and not batch else ""
         raise PlanError(shortfall(found.known, device_name, target_fps, True) + way)
     number = sum(found.counts.values())
     able = sum(1 for other in found.fits if other["fps"] >= target_fps)
