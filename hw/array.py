@@ -20,9 +20,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from r2b.hw import carries, compressor
+from r2b.hw.dot import IntegerDot
 from r2b.hw.multipliers import LutDot, PackedDot
 from r2b.hw.packing import pairs
-from r2b.hw.popcount import IntegerDot
 
 COUNTERS = {4: carries, 6: compressor}
 """Inputs of a LUT -> what counts equal bits; both in the same number of cycles."""

@@ -14,10 +14,7 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
 from amaranth.hdl import Cat, Const, Module, Signal, Value
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from r2b.hw import compressor
 from r2b.hw.compressor import latency_of
@@ -26,27 +23,8 @@ LEAF = 4
 """Most lanes that are counted at once."""
 
 
-class EqualBits(wiring.Component):
-    """``o = popcount(xnor(a, w))``, ``latency_of(lanes)`` cycles later; one result per cycle.
-
-    Parameters
-    ----------
-    lanes : int
-
-    Members
-    -------
-    a, w : In(lanes)
-    o : Out(range(lanes + 1))
-    """
-
-    def __init__(self, lanes: int) -> None:
-        self.lanes, self.latency = lanes, latency_of(lanes)
-        super().__init__({"a": In(lanes), "w": In(lanes), "o": Out(range(lanes + 1))})
-
-    @staticmethod
-    def compute(a: np.ndarray, w: np.ndarray) -> int:
-        """The same in software, on arrays of bits."""
-        return compressor.EqualBits.compute(a, w)
+class EqualBits(compressor.EqualBits):
+    """As :class:`r2b.hw.compressor.EqualBits`, by adders."""
 
     def elaborate(self, platform) -> Module:
         """The tree, from its root."""

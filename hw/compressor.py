@@ -35,6 +35,7 @@ Keep = Callable[[Value], Value]
 
 
 def _as_it_is(value: Value) -> Value:
+    """Where only the shape is asked for."""
     return value
 
 
@@ -203,8 +204,8 @@ def _registered(m: Module, value: Value) -> Signal:
 
 
 def _wired(m: Module, value: Value) -> Signal:
-    """The value by a name: else whoever uses it repeats all of it, and Verilog takes three times as
-    long to write.
+    """The value by a name: else whoever uses it repeats all of it, and Verilog of 64x64 takes twice
+    as long to write.
     """
     wire = Signal.like(value, name="bit")
     m.d.comb += wire.eq(value)

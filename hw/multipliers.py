@@ -8,8 +8,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from r2b.hw.dot import IntegerDot, add_tree
 from r2b.hw.packing import field_of
-from r2b.hw.popcount import IntegerDot, add_tree
 
 
 class PackedDot(wiring.Component):

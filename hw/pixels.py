@@ -165,8 +165,7 @@ class PixelSums(wiring.Component):
     """``sums[px][bank][index] = (first ? 0 : sums[px][bank][index]) + addends[px]``, unsigned.
 
     Read, added to and written in one cycle, at one address, so that LUT RAM with one will do.
-    ``o`` is, of the sums that ``reads`` names, the one at
-    ``place``: bank, and pixel above it.
+    ``o`` is, of the sums that ``reads`` names, the one at ``place``: bank, and pixel above it.
     """
 
     def __init__(self, params: ArrayParams, addend_width: int) -> None:

@@ -14,10 +14,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from r2b.hw.batch import Batch
+from r2b.hw.dot import IntegerDot
 from r2b.hw.epilogue import gate_layout
 from r2b.hw.memory import registered_read, rom
 from r2b.hw.pipeline import choose, in_parts, pipe, registered, saturate
-from r2b.hw.popcount import IntegerDot
 from r2b.hw.vector_tables import VectorTables
 from r2b.hw.weights import (
     DENSE,
