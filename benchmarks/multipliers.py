@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from r2b.explore.yosys import synthesize, totals
+from r2b.hw.dot import IntegerDot
 from r2b.hw.multipliers import LutDot, PackedDot
 from r2b.hw.packing import widest_operand
-from r2b.hw.popcount import IntegerDot
 
 TOP = "dot"
 LANES, W_WIDTH = 8, 8

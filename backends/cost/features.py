@@ -18,10 +18,10 @@ from r2b.backends.cost.memories import (
 )
 from r2b.hw.array import COUNTERS, ArrayParams
 from r2b.hw.devices import LUT_INPUTS
+from r2b.hw.dot import FAN_IN, IntegerDot
 from r2b.hw.engine import EngineParams
 from r2b.hw.halves import FRONT, ports_of
 from r2b.hw.params import CoreParams
-from r2b.hw.popcount import FAN_IN, IntegerDot
 from r2b.ir.arith import SIGMOID_BITS
 from r2b.ir.program import MEAN_FRACTION, MULTIPLIER_BITS, VECTOR_BITS
 
@@ -226,7 +226,7 @@ def tree_bits(p: ArrayParams) -> tuple[int, int]:
 
 
 def _levels(widths: list[int], most: int, fan_in: int = FAN_IN) -> list[int]:
-    """Bits of every level of :func:`r2b.hw.popcount.add_tree`."""
+    """Bits of every level of :func:`r2b.hw.dot.add_tree`."""
     found: list[int] = []
     while not found or len(widths) > 1:
         groups = [widths[k : k + fan_in] for k in range(0, len(widths), fan_in)]

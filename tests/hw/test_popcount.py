@@ -10,8 +10,8 @@ import pytest
 from amaranth.back import rtlil
 
 from r2b.hw import carries, compressor
+from r2b.hw.dot import IntegerDot, tree_levels
 from r2b.hw.multipliers import LutDot, PackedDot
-from r2b.hw.popcount import IntegerDot, tree_levels
 from tests.hw.components.benches import Bench, simulate
 from tests.hw.components.drivers import (
     drive_equal_bits,

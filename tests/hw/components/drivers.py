@@ -11,6 +11,7 @@ import numpy as np
 from r2b.hw import epilogue, pool, sinks
 from r2b.hw.array import ArrayParams, ContractionArray, drain_layout
 from r2b.hw.compressor import EqualBits
+from r2b.hw.dot import IntegerDot
 from r2b.hw.drain import request_layout
 from r2b.hw.epilogue import Epilogue
 from r2b.hw.geometry import ConvGeometry
@@ -18,7 +19,6 @@ from r2b.hw.multipliers import LutDot, PackedDot
 from r2b.hw.packing import stored
 from r2b.hw.params import CoreParams
 from r2b.hw.pool import MaxPool
-from r2b.hw.popcount import IntegerDot
 from r2b.hw.rounds import GATE, MEMORY, SUMS, signed_width
 from r2b.hw.sinks import Sinks
 from r2b.ir.arith import bounds

@@ -8,13 +8,13 @@ from functools import cache, partial
 
 from r2b.hw import carries, compressor
 from r2b.hw.array import ArrayParams
+from r2b.hw.dot import IntegerDot
 from r2b.hw.drain import request_layout
 from r2b.hw.engine import Engine, EngineControl
 from r2b.hw.epilogue import Epilogue
 from r2b.hw.params import CoreParams
 from r2b.hw.pixels import make_array
 from r2b.hw.pool import MaxPool
-from r2b.hw.popcount import IntegerDot
 from r2b.hw.sinks import Sinks
 from r2b.hw.vector import VectorUnit
 from r2b.ir.program import Window
