@@ -186,7 +186,7 @@ def _run(command: list[str], folder: Path) -> None:
     if done.returncode:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         errors = [line for line in lines if "ERROR" in line] or lines or ["it says nothing"]
-        raise ToolError(f"not routed, {command[0]} fails: {errors[0]:.200}")
+        raise ToolError(f"not routed, {Path(command[0]).name} fails: {errors[0]:.200}")
 
 
 FLIP_FLOP = """

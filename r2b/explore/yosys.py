@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 from r2b.backends.fpga.emit import TOPLEVEL
@@ -39,8 +41,12 @@ RAM_LUTS = {
 
 
 def command_of(names: tuple[str, ...]) -> str | None:
-    """The first of some commands that is installed."""
-    return next((name for name in names if shutil.which(name)), None)
+    """Path of the first of some commands that is installed.
+
+    Looked for on the PATH, then beside this Python: an environment need not be activated.
+    """
+    folders = os.pathsep.join((os.environ.get("PATH", ""), sysconfig.get_path("scripts")))
+    return next(filter(None, (shutil.which(name, path=folders) for name in names)), None)
 
 
 def require_yosys() -> str:

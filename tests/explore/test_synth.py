@@ -21,7 +21,7 @@ from r2b import cli_explore
 from r2b.backends.fpga.emit import emit_verilog
 from r2b.backends.fpga.planner import make_plan
 from r2b.explore import synth
-from r2b.explore.yosys import CELLS, resource_of, totals
+from r2b.explore.yosys import CELLS, require_yosys, resource_of, totals
 from r2b.ir import serialize
 from tests.hw.programs import Shape, random_program
 
@@ -126,9 +126,15 @@ def test_a_plan_that_fails_is_reported_and_tried_again(model, tools, capsys):
 
 def test_without_yosys(model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(synth, "require_yosys", synth.require_yosys)
-    monkeypatch.setattr("r2b.explore.yosys.shutil.which", lambda name: None)
+    monkeypatch.setattr("r2b.explore.yosys.shutil.which", lambda name, path: None)
     assert run(model, tmp_path / "out", "--synth", "1", "-q") == 2
     assert "synthesis needs yosys; install it with" in capsys.readouterr().err
+
+
+def test_tools_of_an_environment_that_is_not_activated(tmp_path, monkeypatch):
+    """They are beside its Python, which may be called by its path alone."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Path(require_yosys()).parent == Path(sys.executable).parent
 
 
 def test_cells():
