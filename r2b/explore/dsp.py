@@ -11,16 +11,24 @@ its registers (speed grade 6), so it is not what ends below 200 MHz.
 
 Operands that are narrower than a block's are moved to its upper end, with zeros below instead of
 copies of the sign above, which are a wire each: ``(a << i) * (b << j) = (a * b) << (i + j)``.
+
+Constants at a block's control pins come from LUTs of its own, which are placed beside it. Left to
+nextpnr they are one net over the whole device. Four blocks lie together and share one wire per
+reset; router1 led that net to the wire on a way of its own for each block, and did not end.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 BLOCK, FLIP_FLOP = "MULT18X18D", "TRELLIS_FF"
 ENABLES = 4
 """Enables of a block."""
+STEADY = "RST0", "SOURCEA", "SOURCEB", "SIGNEDA", "SIGNEDB"
+"""Control pins whose constants are wires. An enable's are, too, but the blocks that lie together
+have room for four enables in all."""
 PINS = {"INPUTA": ("A", 18), "INPUTB": ("B", 18), "OUTPUT": ("P", 36)}
 """Its registers, as the parameters name them, and their pins."""
 TOGETHER = ("INPUTA", "INPUTB"), ("OUTPUT",)
@@ -36,8 +44,9 @@ def pack_registers(module: dict[str, Any]) -> dict[str, int]:
     """Change a flattened module of yosys's JSON; how many registers of each kind were moved."""
     netlist = _Netlist(module)
     moved = dict.fromkeys(PINS, 0)
-    for cell in [cell for cell in module["cells"].values() if cell["type"] == BLOCK]:
-        block = _Block(cell, netlist)
+    blocks = [(name, cell) for name, cell in module["cells"].items() if cell["type"] == BLOCK]
+    for name, cell in blocks:
+        block = _Block(name, cell, netlist)
         block.align()
         for registers in TOGETHER:
             for register in registers if block.holds(registers) else ():
@@ -62,6 +71,11 @@ def copies_of_the_sign(nets: list[list[Bit]]) -> int:
     )
 
 
+def _nets_of(module: dict[str, Any]) -> Iterator[int]:
+    for wire in (*module["netnames"].values(), *module["ports"].values()):
+        yield from (bit for bit in wire["bits"] if isinstance(bit, int))
+
+
 class _Netlist:
     """Who drives and who reads each net.
 
@@ -81,6 +95,8 @@ class _Netlist:
                         self.driver[bit] = name
                     else:
                         self.readers[bit].append((name, pin))
+        drivers = (bit for bit in self.driver if isinstance(bit, int))
+        self.nets = max((*drivers, *_nets_of(module)), default=1)
         for name, port in module["ports"].items():
             if port["direction"] != "input":
                 for bit in port["bits"]:
@@ -108,6 +124,16 @@ class _Netlist:
             return None
         return pins["CLK"][0], pins["CE"][0] if enable == "CE" else "1"
 
+    def constant(self, value: str, name: str) -> Bit:
+        """Output of a new LUT, which is always the value."""
+        self.nets += 1
+        self.cells[name] = {
+            "hide_name": 1, "type": "LUT4", "parameters": {"INIT": value * 16}, "attributes": {},
+            "port_directions": dict.fromkeys("ABCD", "input") | {"Z": "output"},
+            "connections": {pin: ["0"] for pin in "ABCD"} | {"Z": [self.nets]},
+        }  # fmt: skip
+        return self.nets
+
     def clean(self) -> None:
         """Remove flip-flops that nobody reads any more."""
         read = {bit for bit, readers in self.readers.items() if any(n == "" for n, _ in readers)}
@@ -126,12 +152,13 @@ class _Block:
 
     Parameters
     ----------
+    name : str
     cell : dict
     netlist : _Netlist
     """
 
-    def __init__(self, cell: dict[str, Any], netlist: _Netlist) -> None:
-        self.cell, self.netlist = cell, netlist
+    def __init__(self, name: str, cell: dict[str, Any], netlist: _Netlist) -> None:
+        self.name, self.cell, self.netlist = name, cell, netlist
         self.pins: dict[str, list[Bit]] = cell["connections"]
         self.clock: Bit | None = None
         self.enables: list[Bit] = []
@@ -203,13 +230,17 @@ class _Block:
         self.cell["parameters"] |= {f"REG_{register}_{key}": to for key, to in names.items()}
 
     def finish(self) -> None:
-        """Connect the clock and the enables that registers were given."""
-        if self.clock is None:
-            return
-        added = {f"CE{index}": net for index, net in enumerate(self.enables)}
-        for pin, net in (added | {"CLK0": self.clock, "RST0": "0"}).items():
-            self.pins[pin] = [net]
-            self.cell["port_directions"][pin] = "input"
+        """Connect the clock and the enables that registers were given, then the constants."""
+        if self.clock is not None:
+            added = {f"CE{index}": net for index, net in enumerate(self.enables)}
+            for pin, net in (added | {"CLK0": self.clock, "RST0": "0"}).items():
+                self.pins[pin] = [net]
+                self.cell["port_directions"][pin] = "input"
+        for value in "01":
+            pins = [pin for pin in STEADY if self.pins.get(pin) == [value]]
+            if pins:
+                net = self.netlist.constant(value, f"{self.name}${value}")
+                self.pins |= {pin: [net] for pin in pins}
 
 
 __all__ = ["pack_registers"]

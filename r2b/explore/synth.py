@@ -39,6 +39,9 @@ ROUTER = "router1"
 ROUTED = "packed.json"
 """What nextpnr is given: the netlist in its wrapper, with registers in the DSP blocks."""
 WRAPPER = "r2b_serial"
+PACKAGE, PINS = "CABGA381", 'LOCATE COMP "aclk" SITE "G2";\n'
+"""A package of all three devices, and its pin for the clock. From the pin that the placer takes,
+clocks of large accelerators found no way to the clock network."""
 CLOCK, RESET = "aclk", "aresetn"
 PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
 
@@ -169,12 +172,13 @@ def route(folder: Path, source: Path, plan: Plan, speed: int = SPEED, seed: int 
     netlist = json.loads((folder / "wrapped.json").read_text())
     pack_registers(netlist["modules"][WRAPPER])
     (folder / ROUTED).write_text(json.dumps(netlist))
+    (folder / "pins.lpf").write_text(PINS)
     command = command_of(NEXTPNR)
     assert command is not None
     _run(
-        [command, SIZES[plan.device], "--speed", str(speed), "--json", ROUTED,
-         "--freq", f"{plan.clock_mhz:g}", "--router", ROUTER, "--report", "report.json",
-         "--timing-allow-fail", "--lpf-allow-unconstrained", "--seed", str(seed)],
+        [command, SIZES[plan.device], "--package", PACKAGE, "--speed", str(speed), "--json", ROUTED,
+         "--lpf", "pins.lpf", "--lpf-allow-unconstrained", "--freq", f"{plan.clock_mhz:g}",
+         "--router", ROUTER, "--report", "report.json", "--timing-allow-fail", "--seed", str(seed)],
         folder,
     )  # fmt: skip
     clocks = json.loads((folder / "report.json").read_text())["fmax"]

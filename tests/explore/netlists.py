@@ -34,6 +34,7 @@ module {BLOCK}({", ".join(PINS)}, {CONTROL}, {CS}, {PS});
     if (REG_INPUTA_CE == "CE0" ? CE0 : REG_INPUTA_CE == "CE1" ? CE1 : CE2) a_q <= a;
     if (REG_INPUTB_CE == "CE0" ? CE0 : REG_INPUTB_CE == "CE1" ? CE1 : CE2) b_q <= b;
     if (REG_OUTPUT_CE == "CE0" ? CE0 : REG_OUTPUT_CE == "CE1" ? CE1 : CE2) p_q <= p;
+    if (RST0) begin a_q <= 0; b_q <= 0; p_q <= 0; end
   end
   assign {{{", ".join(f"P{k}" for k in reversed(range(36)))}}} = REG_OUTPUT_CLK == "NONE" ? p : p_q;
 endmodule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from r2b.explore.dsp import BLOCK, FLIP_FLOP, pack_registers
+from r2b.explore.dsp import BLOCK, FLIP_FLOP, STEADY, pack_registers
 from tests.explore.netlists import changed, prove_equal
 
 BOTH = """
@@ -68,3 +68,14 @@ def test_no_copies_of_the_sign_are_left(packed):
 def test_flip_flops_that_nobody_reads_are_gone(packed):
     _, module, *_ = packed
     assert not [cell for cell in module["cells"].values() if cell["type"] == FLIP_FLOP]
+
+
+@pytest.mark.parametrize("packed", ["operands without a sign"], indirect=True)
+def test_constants_of_control_pins_are_of_each_blocks_own_luts(packed):
+    """None is a constant of the netlist, and none is shared among blocks."""
+    _, module, *_ = packed
+    blocks = [cell["connections"] for cell in module["cells"].values() if cell["type"] == BLOCK]
+    assert len(blocks) == 2
+    nets = [{block[pin][0] for pin in STEADY} for block in blocks]
+    assert all(isinstance(net, int) for several in nets for net in several)
+    assert not nets[0] & nets[1]

@@ -40,7 +40,7 @@ if pathlib.Path({broken!r}).exists():
 cells = {{"LUT4": 1000, "CCU2C": 100, "TRELLIS_DPR16X4": 10, "TRELLIS_FF": 500, "DP16KD": 7,
          "MULT18X18D": 23}}
 pathlib.Path("stat.json").write_text(json.dumps({{"design": {{"num_cells_by_type": cells}}}}))
-wrapped = {{"modules": {{"r2b_serial": {{"cells": {{}}, "ports": {{}}}}}}}}
+wrapped = {{"modules": {{"r2b_serial": {{"cells": {{}}, "ports": {{}}, "netnames": {{}}}}}}}}
 pathlib.Path("wrapped.json").write_text(json.dumps(wrapped))
 """
 TOP = """module r2b_top(aclk, aresetn, a, b);
