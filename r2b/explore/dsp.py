@@ -5,9 +5,10 @@ A MULT18X18D has a register for each operand and one for its product, with enabl
     A' = ce_a ? A : A'        B' = ce_b ? B : B'        P = ce_p ? A' * B' : P
 
 Vendor tools take flip-flops in by themselves; ``synth_ecp5`` does not, and then the wires on either
-side of a block are on one path with it. A flip-flop that others read, too, stays for them. nextpnr
-knows no time of the path inside a block, from register to register; the block takes 3.9 ns without
-its registers (speed grade 6), so it is not what ends below 200 MHz.
+side of a block are on one path with it. A flip-flop that others read, too, stays for them. The
+reset of an operand's flip-flop, which yosys makes of a choice with 0, becomes a LUT before it.
+nextpnr knows no time of the path inside a block, from register to register; the block takes 3.9 ns
+without its registers (speed grade 6), so it is not what ends below 200 MHz.
 
 Operands that are narrower than a block's are moved to its upper end, with zeros below instead of
 copies of the sign above, which are a wire each: ``(a << i) * (b << j) = (a * b) << (i + j)``.
@@ -34,6 +35,8 @@ PINS = {"INPUTA": ("A", 18), "INPUTB": ("B", 18), "OUTPUT": ("P", 36)}
 TOGETHER = ("INPUTA", "INPUTB"), ("OUTPUT",)
 """Registers that are moved both or not at all: with one operand's alone the block's input is slow,
 and what comes before the register is on the path, too."""
+RESET = {"SRMODE": "LSR_OVER_CE", "LSRMUX": "LSR"}
+"""A flip-flop's reset that a LUT before it can take over: with the clock, not inverted."""
 Bit = int | str
 """A net, or a constant."""
 Control = tuple[Bit, Bit]
@@ -87,6 +90,7 @@ class _Netlist:
     def __init__(self, module: dict[str, Any]) -> None:
         self.cells: dict[str, dict[str, Any]] = module["cells"]
         self.driver: dict[Bit, str] = {}
+        self.gated: dict[str, Bit] = {}
         self.readers: dict[Bit, list[tuple[str, str]]] = defaultdict(list)
         for name, cell in self.cells.items():
             for pin, bits in cell["connections"].items():
@@ -110,28 +114,49 @@ class _Netlist:
     def behind(self, bit: Bit) -> str | None:
         """The flip-flop that alone reads a net, if a block's register can do the same."""
         ((name, pin),) = self.readers[bit] if len(self.readers[bit]) == 1 else [("", "")]
-        return name if pin == "DI" and self.control(name) is not None else None
+        able = pin == "DI" and self.control(name) is not None and self.reset(name) == "0"
+        return name if able else None
 
     def control(self, name: str) -> Control | None:
-        """Clock and enable of a flip-flop that begins with 0 and has no reset."""
+        """Clock and enable of a flip-flop that begins with 0; with a reset it is always enabled."""
         cell = self.cells.get(name, {"type": ""})
         if cell["type"] != FLIP_FLOP:
             return None
         pins, parameters = cell["connections"], cell["parameters"]
         enable = parameters.get("CEMUX", "1").strip()
         usual = parameters["CLKMUX"] == "CLK" and parameters.get("REGSET", "RESET") == "RESET"
-        if not usual or enable not in ("1", "CE") or pins.get("LSR", ["0"])[0] != "0":
+        if not usual or enable not in ("1", "CE"):
+            return None
+        gated = self.reset(name) != "0"
+        if gated and not (enable == "1" and RESET.items() <= parameters.items()):
             return None
         return pins["CLK"][0], pins["CE"][0] if enable == "CE" else "1"
 
-    def constant(self, value: str, name: str) -> Bit:
-        """Output of a new LUT, which is always the value."""
+    def reset(self, name: str) -> Bit:
+        """Reset of a flip-flop, 0 if it has none."""
+        net: Bit = self.cells[name]["connections"].get("LSR", ["0"])[0]
+        return net
+
+    def data(self, name: str) -> Bit:
+        """What an always enabled flip-flop takes, 0 while it is reset."""
+        pins, reset = self.cells[name]["connections"], self.reset(name)
+        net: Bit = pins["DI"][0]
+        if reset == "0":
+            return net
+        if name not in self.gated:
+            self.gated[name] = self.lut(f"{name}$reset", "0010" * 4, A=net, B=reset)
+        return self.gated[name]
+
+    def lut(self, name: str, init: str, **inputs: Bit) -> Bit:
+        """Output of a new LUT; its content with the highest of its inputs, D C B A, first."""
         self.nets += 1
         self.cells[name] = {
-            "hide_name": 1, "type": "LUT4", "parameters": {"INIT": value * 16}, "attributes": {},
+            "hide_name": 1, "type": "LUT4", "parameters": {"INIT": init}, "attributes": {},
             "port_directions": dict.fromkeys("ABCD", "input") | {"Z": "output"},
-            "connections": {pin: ["0"] for pin in "ABCD"} | {"Z": [self.nets]},
+            "connections": {pin: [inputs.get(pin, "0")] for pin in "ABCD"} | {"Z": [self.nets]},
         }  # fmt: skip
+        for pin, net in inputs.items():
+            self.readers[net].append((name, pin))
         return self.nets
 
     def clean(self) -> None:
@@ -216,11 +241,11 @@ class _Block:
     def _connect(self, pin: str, name: str, output: bool) -> None:
         """Past the flip-flop; behind a product it is gone."""
         wires = self.netlist.cells[name]["connections"]
-        self.pins[pin] = wires["Q" if output else "DI"]
+        self.pins[pin] = wires["Q"] if output else [self.netlist.data(name)]
         if output:
             del self.netlist.cells[name]
         else:
-            self.netlist.readers[wires["DI"][0]].append((BLOCK, pin))
+            self.netlist.readers[self.pins[pin][0]].append((BLOCK, pin))
 
     def _declare(self, register: str, control: Control) -> None:
         self.clock, enable = control
@@ -239,7 +264,7 @@ class _Block:
         for value in "01":
             pins = [pin for pin in STEADY if self.pins.get(pin) == [value]]
             if pins:
-                net = self.netlist.constant(value, f"{self.name}${value}")
+                net = self.netlist.lut(f"{self.name}${value}", value * 16)
                 self.pins |= {pin: [net] for pin in pins}
 
 

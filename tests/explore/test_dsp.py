@@ -25,7 +25,9 @@ PLAIN = "a <= x; if (load) b <= y;"
 DESIGNS = {
     "plain": (PLAIN, "", (1, 1, 1)),
     "others read an operand": (PLAIN, "seen <= a;", (1, 1, 1)),
-    "an operand with a reset": ("a <= x; if (reset) b <= 0; else b <= y;", "", (0, 0, 1)),
+    "an operand with a reset": ("a <= x; if (reset) b <= 0; else b <= y;", "", (1, 1, 1)),
+    "one bit with a reset": ("a <= x; b <= y; if (reset) b[1] <= 0;", "seen <= b;", (1, 1, 1)),
+    "a reset and an enable": ("a <= x; if (reset) b <= 0; else if (load) b <= y;", "", (0, 0, 1)),
     "others read the product": (PLAIN, "kept <= product + 1;", (1, 1, 0)),
     "a product with a reset": (PLAIN, "if (reset) p <= 0;", (1, 1, 0)),
     "a product that waits": (PLAIN, "if (!load) p <= p;", (1, 1, 1)),
