@@ -219,6 +219,13 @@ def with_gate_macs(params: CoreParams, gate_macs: int) -> CoreParams:
     return remember(geometry, "core", None, lambda: found)
 
 
+def constants_in_luts(params: CoreParams) -> CoreParams:
+    """The same core, its front's too, with the epilogue's constants in LUTs."""
+    parts = tuple(replace(part, logic=True) for part in params.epilogue.rounds)
+    front = None if params.front is None else constants_in_luts(params.front)
+    return replace(params, epilogue=replace(params.epilogue, rounds=parts), front=front)
+
+
 def _engine_params(
     geometry, convs: list[ConvGeometry], stages, taps, width, pooled, latency, batch
 ) -> EngineParams:

@@ -2,6 +2,8 @@
 where :mod:`r2b.backends.cost` is, nothing synthesized.
 
 Resources come first. Cycles, which take longer, are predicted only for Plans that fit some device.
+Where block RAM alone is too little, the epilogue's constants are tried in LUTs, as
+:func:`r2b.backends.fpga.planner.make_plan` does; no cycle depends on it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from r2b.hw.halves import BACK
 from r2b.hw.loops import ceil_div
 from r2b.hw.memo import remember
 from r2b.hw.packing import operand_width, pairs
-from r2b.hw.params import CoreParams, core_params, with_gate_macs
+from r2b.hw.params import CoreParams, constants_in_luts, core_params, with_gate_macs
 from r2b.hw.passes import passes_of, runs_of
 from r2b.hw.plan import Plan
 from r2b.hw.rounds import signed_width
@@ -53,9 +55,9 @@ POINT_COLUMNS = (
     "lut_macs", "tile_pixels", "gate_macs", "front_out", "front_luts", "front_packing", "batch",
 )  # fmt: skip
 COLUMNS = (
-    "device", "clock_mhz", "point", *POINT_COLUMNS, "status", "reason", *RESOURCES, "share",
-    "fullest", "fps", "frame_cycles", "interval", "latency", "bytes_per_frame", "bandwidth",
-    "binds",
+    "device", "clock_mhz", "point", *POINT_COLUMNS, "constants", "status", "reason", *RESOURCES,
+    "share", "fullest", "fps", "frame_cycles", "interval", "latency", "bytes_per_frame",
+    "bandwidth", "binds",
 )  # fmt: skip
 """Of a row; latency in cycles, bandwidth in bytes per second."""
 
@@ -116,7 +118,7 @@ def _row(point: Point, goal: Goal) -> Row:
     known = {name: getattr(point, name) for name in POINT_COLUMNS}
     known["gate_macs"] = point.vector_macs
     start = {"device": goal.device.name, "clock_mhz": goal.clock_mhz, "point": point.index}
-    return dict.fromkeys(COLUMNS) | start | known
+    return dict.fromkeys(COLUMNS) | start | known | {"constants": Plan.constants}
 
 
 class Evaluator:
@@ -157,9 +159,9 @@ class Evaluator:
         bounded = [least_fit(least[goal.device.family], goal.device) for goal in goals]
         if all(found["status"] == TOO_LARGE for found in bounded):
             return [row | found for row, found in zip(rows, bounded, strict=True)]
-        params, needs = self._known(point, goals[0])
+        params, found = self._known(point, goals[0])
         rows = [
-            row | fit(needs[goal.device.family], goal.device)
+            row | fit_constants(params, found[goal.device.family], goal.device)
             for row, goal in zip(rows, goals, strict=True)
         ]
         if any(row["status"] == FITS for row in rows):
@@ -177,8 +179,8 @@ class Evaluator:
             and point.alone == self._busy
         )
 
-    def _known(self, point: Point, goal: Goal) -> tuple[CoreParams, dict[str, dict[str, int]]]:
-        """Parameters and needs, from those of the point before where the core is the same."""
+    def _known(self, point: Point, goal: Goal) -> tuple[CoreParams, dict[str, Resources]]:
+        """Parameters and resources, from those of the point before where the core is the same."""
         key = replace(point, index=0, gate_macs=1)
         if self._core is None or key != self._key:
             plan = point.plan(self.program, goal.device.name, goal.clock_mhz)
@@ -188,7 +190,7 @@ class Evaluator:
         if params.geometry.plan.gate_macs != point.vector_macs:
             params = with_gate_macs(params, point.vector_macs)
             found = {family: with_vector(found[family], params) for family in self.families}
-        return params, {family: resources.needs() for family, resources in found.items()}
+        return params, found
 
 
 # ----------------------------------------------------------------------------------- lower bounds
@@ -289,20 +291,41 @@ def least_fit(needs: dict[str, int], device: Device) -> Row:
     return found
 
 
+def lacks(needs: dict[str, int], device: Device) -> list[Misfit]:
+    """Resources of which more is needed than the planner's share of the device."""
+    has = device.has()
+    return [
+        Misfit(name, need, has[name])
+        for name, need in needs.items()
+        if need / has[name] > SHARES[name]
+    ]
+
+
 def fit(needs: dict[str, int], device: Device) -> Row:
     """What a Plan needs of a device, and whether that is within the planner's shares."""
     has = device.has()
     shares = {name: need / has[name] for name, need in needs.items()}
     fullest = max(shares, key=lambda name: shares[name])
-    lacking = [
-        str(Misfit(name, needs[name], has[name])) for name in needs if shares[name] > SHARES[name]
-    ]
+    lacking = lacks(needs, device)
     return needs | {
         "status": TOO_LARGE if lacking else FITS,
-        "reason": ", ".join(lacking),
+        "reason": ", ".join(map(str, lacking)),
         "share": shares[fullest],
         "fullest": fullest,
     }
+
+
+def fit_constants(params: CoreParams, found: Resources, device: Device) -> Row:
+    """What :func:`fit` says of a core; with its constants in LUTs if only so it fits."""
+    needs = found.needs()
+    lacking = lacks(needs, device)
+    if [lack.resource for lack in lacking] == ["RAM18"]:
+        spare = found.components.get("epilogue", Count()).ram18
+        if needs["RAM18"] - spare <= SHARES["RAM18"] * device.ram18:
+            other = fit(estimate_params(constants_in_luts(params), device.family).needs(), device)
+            if other["status"] == FITS:
+                return other | {"constants": "logic"}
+    return fit(needs, device)
 
 
 def _speed(params: CoreParams) -> tuple[Row, str]:
@@ -335,5 +358,6 @@ def plan_of(program: Program, row: Row) -> Plan:
         row["batch"],
     )  # fmt: skip
     return replace(
-        point.plan(program, row["device"], row["clock_mhz"]), clock_mhz=float(row["clock_mhz"])
-    )
+        point.plan(program, row["device"], row["clock_mhz"]),
+        clock_mhz=float(row["clock_mhz"]), constants=row["constants"],
+    )  # fmt: skip

@@ -166,10 +166,11 @@ def mac_kinds(packing: int, luts: int) -> str:
 
 
 def beside(row: Mapping[str, Any]) -> str:
-    """The front and the batch of a point or of a row, if there is one."""
+    """The front and the batch of a point or of a row, if there is one, and what else is unusual."""
     front = front_name(row)
     texts = [f", front MACs {front}"] if front else []
     texts += [f", batch {row['batch']}"] if row["batch"] > 1 else []
+    texts += [", constants in LUTs"] * (row.get("constants") == "logic")
     return "".join(texts)
 
 

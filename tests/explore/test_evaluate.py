@@ -27,6 +27,7 @@ from r2b.explore.worth import extent_of, unfit, unpackable
 from r2b.hw.devices import DEVICES, device
 from r2b.ir.errors import PlanError
 from tests.hw.families import FAMILIES
+from tests.hw.programs import Shape, random_program
 
 TWO_AT_A_TIME = full_axes() | {
     "p_in": (8,), "p_out": (16,), "bus": (64,), "p_px": (1, 2), "lanes": (2, 4), "mac_tiles": (2,),
@@ -97,6 +98,32 @@ def test_a_front_larger_than_any_use():
     assert len(evaluate(program, [*several[:2], luts], goals("xc7z020")).rows) == 3
     other = replace(several[2], gate_macs=16)
     assert len(evaluate(program, [*several[:2], other], goals("xc7z020")).rows) == 3
+
+
+@pytest.mark.parametrize("front_tiles", [0, 2])
+def test_constants_in_luts_only_where_block_ram_alone_is_short(monkeypatch, front_tiles):
+    """As make_plan does; a front's are there, too. Further rows are not touched by it."""
+    program, usual = random_program(1, Shape(widths=(64, 128))), device("ecp5-85f")
+    point = replace(FRONT, front_packing=1, front_tiles=front_tiles)
+    (wide,) = evaluate(program, [point], [Goal(usual, 100.0)]).rows
+    plan = plan_of(program, wide)
+    needs = cost(program, replace(plan, constants="logic")).resources.needs()
+    assert (wide["status"], wide["constants"]) == (FITS, "auto")
+    assert needs["RAM18"] < wide["RAM18"]
+    assert needs["LUT"] > wide["LUT"]
+    for short, expected in ((0, "logic"), (1, "auto")):
+        ram18 = int(needs["RAM18"] / SHARES["RAM18"]) + 1 - short
+        small = replace(usual, name="small", ram18=ram18)
+        monkeypatch.setitem(DEVICES, "small", small)
+        rows = evaluate(program, [point], [Goal(small, 100.0), Goal(usual, 100.0)]).rows
+        assert [row["constants"] for row in rows] == [expected, "auto"]
+        assert rows[0]["status"] == (TOO_LARGE if short else FITS)
+        for row in rows:
+            compare(program, row)
+    small = replace(usual, name="small", ram18=ram18 + 1, dsps=1)
+    monkeypatch.setitem(DEVICES, "small", small)
+    (row,) = evaluate(program, [point], [Goal(small, 100.0)]).rows
+    assert (row["status"], row["constants"]) == (TOO_LARGE, "auto")
 
 
 def compare(program, row) -> None:
