@@ -158,10 +158,12 @@ class Sinks(wiring.Component):
             self.sm_en.eq(Mux(token.valid & d.sign, 1 << token.sm_bank[: _bits(p.sign_banks)], 0)),
             self.sm_addr.eq(token.sm + d.sm_base),
         ]
-        self._sums(m, token, values)
+        adds = Signal()  # the enable of many LUT RAMs is a register
+        m.d.sync += adds.eq(tokens[-2].valid & d.sum)
+        self._sums(m, token, values, adds)
         return m
 
-    def _sums(self, m: Module, token, values) -> None:
+    def _sums(self, m: Module, token, values, adds) -> None:
         """Read, add and write in one cycle: a group may come again in the next one."""
         p = self.params
         m.submodules.sums = memory = Memory(shape=p.sums, depth=p.sum_words, init=[])
@@ -173,7 +175,7 @@ class Sinks(wiring.Component):
         m.d.comb += [
             read.addr.eq(place),
             write.addr.eq(place),
-            write.en.eq(token.valid & self.d.sum),
+            write.en.eq(adds),
             outside.addr.eq(self.sum_addr),
             self.sum_data.eq(outside.data),
         ]

@@ -181,7 +181,7 @@ class WeightBuffer(wiring.Component):
         Word width and words of the largest segment.
     address_width : int
     packed : bool
-        The second half begins right behind the first one, instead of at a power of two.
+        The halves' words alternate, instead of beginning at a power of two each: less memory.
 
     Members
     -------
@@ -244,8 +244,8 @@ class WeightBuffer(wiring.Component):
         return m
 
     def _place(self, word, half):
-        """Address of a word of a half."""
-        return word + Mux(half, self.words, 0) if self.packed else Cat(word, half)
+        """Address of a word of a half, without an adder on the long way to all block RAMs."""
+        return Cat(half, word) if self.packed else Cat(word, half)
 
 
 class WeightFeeder(wiring.Component):
@@ -282,7 +282,7 @@ class WeightFeeder(wiring.Component):
         m = Module()
         rows = len(self.table.rows)
         stage = Signal(range(max(2, rows)))
-        table = rom(m, "segments", self.table.layout, self.table.content)
+        table = rom(m, "segments", self.table.layout, self.table.content, logic=True)
         port = table.read_port(domain="comb")
         row, current = Signal(self.table.layout, name="row"), Signal()
         m.d.sync += [row.eq(port.data), current.eq(1)]  # LEAD cycles at each part's beginning

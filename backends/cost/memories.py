@@ -64,7 +64,7 @@ def memories(params: CoreParams) -> list[Memory]:
         numbers = [*params.geometry.numbers, len(params.geometry.program.stages)]
         found.append(_rom("control", "numbers", numbers, registered=False))
     if params.geometry.plan.weights == "stream":
-        found.append(_table("weights", "segments", Table(segment_rows(params.geometry)),
+        found.append(_table("weights", "segments", Table(segment_rows(params.geometry)), logic=True,
                             registered=False))  # fmt: skip
     for binary, engine in params.engines.items():
         found += _engine(params, engine, ENGINE_NAMES[binary])
