@@ -6,8 +6,8 @@
 
 LUT, FF, block RAM and DSP are the accelerator's own, as yosys maps it; nextpnr routes it inside a
 wrapper that shifts its ports through two pins (r2b/explore/synth.py). Frames per second: the routed
-clock over the predicted cycles from frame to frame. A 64x64 array takes half an hour. ``--keep``
-leaves the netlists and nextpnr's report.json in a folder.
+clock over the predicted cycles from frame to frame. A quarter of the device takes five minutes, all
+of it half an hour. ``--keep`` leaves the netlists and nextpnr's report.json in a folder.
 """
 
 from __future__ import annotations
