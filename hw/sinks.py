@@ -98,6 +98,7 @@ class Sinks(wiring.Component):
     Members
     -------
     d, token, values : In
+        Descriptor, stable while a stage's values are under way; of a word, where it belongs.
     fm_en, fm_addr, fm_data : Out
         Feature-memory write.
     sm_en, sm_addr, sm_data : Out

@@ -244,7 +244,7 @@ class WeightBuffer(wiring.Component):
         return m
 
     def _place(self, word, half):
-        """Address of a word of a half, without an adder on the long way to all block RAMs."""
+        """Address of a word of a half, without one more adder on the way to all block RAMs."""
         return Cat(half, word) if self.packed else Cat(word, half)
 
 

@@ -28,10 +28,17 @@ BLOCK, FLIP_FLOP = "MULT18X18D", "TRELLIS_FF"
 ENABLES = 4
 """Enables of a block."""
 STEADY = "RST0", "SOURCEA", "SOURCEB", "SIGNEDA", "SIGNEDB"
-"""Control pins whose constants are wires. An enable's are, too, but the blocks that lie together
-have room for four enables in all."""
+"""Control pins whose constants are wires. An enable's are, too, but the four blocks that lie
+together have four enables and four resets in all: a reset for each, and no more enables."""
 PINS = {"INPUTA": ("A", 18), "INPUTB": ("B", 18), "OUTPUT": ("P", 36)}
 """Its registers, as the parameters name them, and their pins."""
+DEEPEST = 3
+"""LUTs in a row before an operand's flip-flop with which it is moved: behind more of them the long
+way to a block does not fit into the same cycle, and the block's own time fits into the next."""
+LEVELS = {"LUT4": 1, "PFUMX": 0, "L6MUX21": 0, "CCU2C": 1, "TRELLIS_DPR16X4": 1}
+"""Cells without a register, and LUTs in a row that each is."""
+CARRY, WRITES = "CIN", ("DI", "WAD", "WRE", "WCK")
+"""A carry adds none; a LUT RAM's write port has registers."""
 TOGETHER = ("INPUTA", "INPUTB"), ("OUTPUT",)
 """Registers that are moved both or not at all: with one operand's alone the block's input is slow,
 and what comes before the register is on the path, too."""
@@ -90,7 +97,8 @@ class _Netlist:
     def __init__(self, module: dict[str, Any]) -> None:
         self.cells: dict[str, dict[str, Any]] = module["cells"]
         self.driver: dict[Bit, str] = {}
-        self.gated: dict[str, Bit] = {}
+        self.with_reset: dict[str, Bit] = {}
+        self.depths: dict[Bit, int] = {}
         self.readers: dict[Bit, list[tuple[str, str]]] = defaultdict(list)
         for name, cell in self.cells.items():
             for pin, bits in cell["connections"].items():
@@ -109,7 +117,26 @@ class _Netlist:
     def before(self, bit: Bit) -> str | None:
         """The flip-flop that drives a net, if a block's register can do the same."""
         name = self.driver.get(bit, "")
-        return name if self.control(name) is not None else None
+        if self.control(name) is None:
+            return None
+        return name if self.depth(self.cells[name]["connections"]["DI"][0]) <= DEEPEST else None
+
+    def depth(self, bit: Bit) -> int:
+        """LUTs in a row between registers and a net; a carry chain is one."""
+        if bit not in self.depths:
+            cell = self.cells.get(self.driver.get(bit, ""), {"type": ""})
+            self.depths[bit] = 0  # within a loop
+            self.depths[bit] = max(
+                (
+                    (LEVELS[cell["type"]] if pin != CARRY else 0) + self.depth(net)
+                    for pin, nets in cell.get("connections", {}).items()
+                    if cell["type"] in LEVELS and pin not in WRITES
+                    if cell["port_directions"][pin] == "input"
+                    for net in nets
+                ),
+                default=0,
+            )
+        return self.depths[bit]
 
     def behind(self, bit: Bit) -> str | None:
         """The flip-flop that alone reads a net, if a block's register can do the same."""
@@ -143,12 +170,13 @@ class _Netlist:
         net: Bit = pins["DI"][0]
         if reset == "0":
             return net
-        if name not in self.gated:
-            self.gated[name] = self.lut(f"{name}$reset", "0010" * 4, A=net, B=reset)
-        return self.gated[name]
+        if name not in self.with_reset:
+            self.with_reset[name] = self.lut(f"{name}$reset", "0010" * 4, A=net, B=reset)
+        return self.with_reset[name]
 
     def lut(self, name: str, init: str, **inputs: Bit) -> Bit:
         """Output of a new LUT; its content with the highest of its inputs, D C B A, first."""
+        assert name not in self.cells
         self.nets += 1
         self.cells[name] = {
             "hide_name": 1, "type": "LUT4", "parameters": {"INIT": init}, "attributes": {},

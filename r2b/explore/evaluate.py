@@ -134,6 +134,7 @@ class Evaluator:
         self._key: Point | None = None
         self._core: CoreParams | None = None
         self._resources: dict[str, Resources] = {}
+        self._in_luts: dict[str, Resources] = {}
         self._busy: Point | None = None
         self._enough = 0
 
@@ -161,7 +162,7 @@ class Evaluator:
             return [row | found for row, found in zip(rows, bounded, strict=True)]
         params, found = self._known(point, goals[0])
         rows = [
-            row | fit_constants(params, found[goal.device.family], goal.device)
+            row | self._fit(params, found[goal.device.family], goal.device)
             for row, goal in zip(rows, goals, strict=True)
         ]
         if any(row["status"] == FITS for row in rows):
@@ -186,11 +187,31 @@ class Evaluator:
             plan = point.plan(self.program, goal.device.name, goal.clock_mhz)
             self._core, self._key = core_params(ProgramGeometry(self.program, plan)), key
             self._resources = {f: estimate_params(self._core, f) for f in self.families}
+            self._in_luts = {}
         params, found = self._core, self._resources
         if params.geometry.plan.gate_macs != point.vector_macs:
             params = with_gate_macs(params, point.vector_macs)
             found = {family: with_vector(found[family], params) for family in self.families}
         return params, found
+
+    def _fit(self, params: CoreParams, found: Resources, device: Device) -> Row:
+        """What :func:`fit` says of a core; with its constants in LUTs if only so it fits."""
+        needs = found.needs()
+        if [lack.resource for lack in lacks(needs, device)] == ["RAM18"]:
+            spare = found.components.get("epilogue", Count()).ram18
+            if needs["RAM18"] - spare <= SHARES["RAM18"] * device.ram18:
+                other = fit(self._with_constants_in_luts(params, device.family).needs(), device)
+                if other["status"] == FITS:
+                    return other | {"constants": "logic"}
+        return fit(needs, device)
+
+    def _with_constants_in_luts(self, params: CoreParams, family: str) -> Resources:
+        """Estimated once for all points that differ in ``gate_macs`` alone."""
+        assert self._core is not None
+        if family not in self._in_luts:
+            self._in_luts[family] = estimate_params(constants_in_luts(self._core), family)
+        found = self._in_luts[family]
+        return found if params is self._core else with_vector(found, params)
 
 
 # ----------------------------------------------------------------------------------- lower bounds
@@ -313,19 +334,6 @@ def fit(needs: dict[str, int], device: Device) -> Row:
         "share": shares[fullest],
         "fullest": fullest,
     }
-
-
-def fit_constants(params: CoreParams, found: Resources, device: Device) -> Row:
-    """What :func:`fit` says of a core; with its constants in LUTs if only so it fits."""
-    needs = found.needs()
-    lacking = lacks(needs, device)
-    if [lack.resource for lack in lacking] == ["RAM18"]:
-        spare = found.components.get("epilogue", Count()).ram18
-        if needs["RAM18"] - spare <= SHARES["RAM18"] * device.ram18:
-            other = fit(estimate_params(constants_in_luts(params), device.family).needs(), device)
-            if other["status"] == FITS:
-                return other | {"constants": "logic"}
-    return fit(needs, device)
 
 
 def _speed(params: CoreParams) -> tuple[Row, str]:

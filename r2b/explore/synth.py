@@ -35,8 +35,8 @@ SIZES = {"ecp5-25f": "--25k", "ecp5-45f": "--45k", "ecp5-85f": "--85k"}
 SPEED = 6
 """The slowest grade; 8 is the fastest."""
 PLACER, ROUTER = "static", "router1"
-"""Of nextpnr: the analytic placer leaves shorter wires in a full device than its usual one, in less
-time; router2 takes a third of the time, but not the shortest way for the slowest paths.
+"""Of nextpnr: its electrostatic placer leaves shorter wires in a full device than its usual one, in
+less time; router2 takes a third of the time, but not the shortest way for the slowest paths.
 """
 ROUTED = "packed.json"
 """What nextpnr is given: the netlist in its wrapper, with registers in the DSP blocks."""

@@ -45,7 +45,7 @@ def command_of(names: tuple[str, ...]) -> str | None:
 
     Looked for on the PATH, then beside this Python: an environment need not be activated.
     """
-    folders = os.pathsep.join((os.environ.get("PATH", ""), sysconfig.get_path("scripts")))
+    folders = os.pathsep.join((os.environ.get("PATH") or os.defpath, sysconfig.get_path("scripts")))
     return next(filter(None, (shutil.which(name, path=folders) for name in names)), None)
 
 

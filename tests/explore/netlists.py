@@ -27,9 +27,11 @@ module {BLOCK}({", ".join(PINS)}, {CONTROL}, {CS}, {PS});
   wire signed [17:0] b = {{{", ".join(f"B{k}" for k in reversed(range(18)))}}};
   reg signed [17:0] a_q = 0, b_q = 0;
   reg signed [35:0] p_q = 0;
+  wire shifted = SOURCEA | SOURCEB;  // operands would come from a neighbour
   wire signed [17:0] l = REG_INPUTA_CLK == "NONE" ? a : a_q;
   wire signed [17:0] r = REG_INPUTB_CLK == "NONE" ? b : b_q;
-  wire signed [35:0] p = l * r;
+  wire signed [18:0] l_wide = {{SIGNEDA & l[17], l}}, r_wide = {{SIGNEDB & r[17], r}};
+  wire signed [35:0] p = l_wide * r_wide ^ $signed({{36{{shifted}}}});
   always @(posedge CLK0) begin
     if (REG_INPUTA_CE == "CE0" ? CE0 : REG_INPUTA_CE == "CE1" ? CE1 : CE2) a_q <= a;
     if (REG_INPUTB_CE == "CE0" ? CE0 : REG_INPUTB_CE == "CE1" ? CE1 : CE2) b_q <= b;

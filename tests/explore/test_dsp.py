@@ -27,6 +27,11 @@ DESIGNS = {
     "others read an operand": (PLAIN, "seen <= a;", (1, 1, 1)),
     "an operand with a reset": ("a <= x; if (reset) b <= 0; else b <= y;", "", (1, 1, 1)),
     "one bit with a reset": ("a <= x; b <= y; if (reset) b[1] <= 0;", "seen <= b;", (1, 1, 1)),
+    "a reset operand of two products": (
+        "a <= x; if (reset) b <= 0; else b <= y; seen <= x;", "kept <= b * $signed(seen);",
+        (2, 2, 2),
+    ),
+    "behind many LUTs": ("a <= x; b <= {x, y} % 8'd13;", "", (0, 0, 1)),
     "a reset and an enable": ("a <= x; if (reset) b <= 0; else if (load) b <= y;", "", (0, 0, 1)),
     "others read the product": (PLAIN, "kept <= product + 1;", (1, 1, 0)),
     "a product with a reset": (PLAIN, "if (reset) p <= 0;", (1, 1, 0)),
@@ -37,6 +42,15 @@ DESIGNS = {
     "a product that is an operand": (PLAIN, "kept <= $signed(p[3:0]) * b;", (2, 2, 1)),
 }  # fmt: skip
 """What operands and further registers are; registers of each kind that are moved."""
+
+
+OTHER = "end always @(posedge clk or posedge reset) begin if (reset) a <= 0; else a <= x;"
+REFUSED = {
+    "not with the clock": ("b <= y;", OTHER),
+    "to a value of ones": ("b <= y; if (reset) a <= -1; else a <= x;", ""),
+    "begins with ones": (PLAIN, "end initial a = -1; always @(posedge clk) begin"),
+}
+"""Operands whose resets or first values a block's registers do not have."""
 
 
 @pytest.fixture
@@ -53,6 +67,14 @@ def test_the_same_in_every_cycle(packed):
     folder, _, moved, expected = packed
     assert moved == expected
     prove_equal(folder)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_operands_that_stay(name, tmp_path):
+    operands, more = REFUSED[name]
+    verilog = BOTH.replace("{operands}", operands).replace("{more}", more)
+    _, moved = changed(tmp_path, verilog, pack_registers)
+    assert tuple(moved.values()) == (0, 0, 1)
 
 
 @pytest.mark.parametrize("packed", ["plain"], indirect=True)
@@ -74,7 +96,7 @@ def test_flip_flops_that_nobody_reads_are_gone(packed):
 
 @pytest.mark.parametrize("packed", ["operands without a sign"], indirect=True)
 def test_constants_of_control_pins_are_of_each_blocks_own_luts(packed):
-    """None is a constant of the netlist, and none is shared among blocks."""
+    """None of these pins is on a constant of the netlist, and no LUT is shared among blocks."""
     _, module, *_ = packed
     blocks = [cell["connections"] for cell in module["cells"].values() if cell["type"] == BLOCK]
     assert len(blocks) == 2

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import sys
+import sysconfig
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,6 +54,12 @@ endmodule
 NEXTPNR = """#!{python}
 import json, pathlib, sys
 assert "--85k" in sys.argv and pathlib.Path("packed.json").exists()
+for option, value in (("--package", "CABGA381"), ("--placer", "static"), ("--router", "router1")):
+    assert sys.argv[sys.argv.index(option) + 1] == value
+assert 'LOCATE COMP "aclk"' in pathlib.Path(sys.argv[sys.argv.index("--lpf") + 1]).read_text()
+if pathlib.Path({broken!r} + "-route").exists():
+    print("ERROR: no way")
+    sys.exit(1)
 pathlib.Path("report.json").write_text(json.dumps({{"fmax": {{"clk": {{"achieved": 123.456}}}}}}))
 """
 
@@ -124,6 +131,14 @@ def test_a_plan_that_fails_is_reported_and_tried_again(model, tools, capsys):
     assert (again["point"], again["synthesis_note"]) == (failed["point"], "")
 
 
+def test_a_plan_that_is_not_routed_is_synthesized_all_the_same(model, tools):
+    (tools / "broken-route").touch()
+    assert run(model, tools / "out", "--synth", "1", "-q") == 0
+    (row,) = (row for row in rows(tools / "out") if row["synthesis_note"])
+    assert (row["synthesized_FF"], row["routed_fmax_mhz"]) == ("500", "")
+    assert row["synthesis_note"] == "not routed, nextpnr-ecp5 fails: ERROR: no way"
+
+
 def test_without_yosys(model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(synth, "require_yosys", synth.require_yosys)
     monkeypatch.setattr("r2b.explore.yosys.shutil.which", lambda name, path: None)
@@ -134,7 +149,7 @@ def test_without_yosys(model, tmp_path, monkeypatch, capsys):
 def test_tools_of_an_environment_that_is_not_activated(tmp_path, monkeypatch):
     """They are beside its Python, which may be called by its path alone."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert Path(require_yosys()).parent == Path(sys.executable).parent
+    assert Path(require_yosys()).parent == Path(sysconfig.get_path("scripts"))
 
 
 def test_cells():
