@@ -38,11 +38,12 @@ def front_sheet(device: str, front: Sequence[Row], chosen: Row | None, most: int
 
 
 COLUMNS = (
-    "XNOR", "MACs", "front", "lanes", "T", "weights", "batch", "frames/s", "latency", "LUT",
-    "RAM18", "DSP", "MB/s", "fullest", "bound by",
+    "XNOR", "MACs", "front", "lanes", "T", "weights", "constants", "batch", "frames/s", "latency",
+    "LUT", "RAM18", "DSP", "MB/s", "fullest", "bound by",
 )  # fmt: skip
 SELDOM: dict[str, Callable[[Row], bool]] = {
     "front": lambda row: bool(row["front_out"]),
+    "constants": lambda row: row["constants"] == "logic",
     "batch": lambda row: row["batch"] > 1,
     "latency": lambda row: bool(row["front_out"]) or row["batch"] > 1,
 }
@@ -53,7 +54,8 @@ frame's latency is its interval."""
 def _cells(row: Row, chosen: bool) -> dict[str, Cell]:
     found = (
         f"{'* ' if chosen else ''}{array_name(row)}", _macs(row), front_name(row), row["lanes"],
-        row["tile_pixels"], f"{source_of(row)} {row['bus']}", row["batch"],
+        row["tile_pixels"], f"{source_of(row)} {row['bus']}",
+        "LUTs" if row["constants"] == "logic" else "", row["batch"],
         f"{row['fps']:,.1f}", duration(latency(row)), row["LUT"], row["RAM18"], row["DSP"],
         f"{row['bandwidth'] / 1e6:,.1f}", f"{row['fullest']} {row['share']:.0%}", row["binds"],
     )  # fmt: skip

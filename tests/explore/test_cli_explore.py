@@ -195,13 +195,16 @@ def test_fronts_and_batches_in_the_table(model, tmp_path, capsys):
     assert run(model, tmp_path / "out", *OVERLAP, "--json") == 0
     front = json.loads(capsys.readouterr().out)["fronts"]["xc7z020"]
     sheet = front_sheet("xc7z020", front, None, None)
-    assert sheet.columns == sheets.COLUMNS
+    assert set(sheets.COLUMNS) - set(sheet.columns) == {"constants"}
     cells = [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows]
     assert {cell["batch"] for cell in cells} == {1, 4}
     assert {bool(cell["front"]) for cell in cells} == {True, False}
     alone = [row for row in front if row["batch"] == 1 and not row["front_out"]]
     columns = front_sheet("xc7z020", alone, None, None).columns
-    assert set(sheets.COLUMNS) - set(columns) == {"front", "batch", "latency"}
+    assert set(sheets.COLUMNS) - set(columns) == {"constants", "front", "batch", "latency"}
+    of_luts = front_sheet("xc7z020", [*alone, alone[0] | {"constants": "logic"}], None, None)
+    column = of_luts.columns.index("constants")
+    assert [row[column] for row in of_luts.rows] == [""] * len(alone) + ["LUTs"]
 
 
 def test_points_that_differ_in_the_front_stay_together():
