@@ -159,8 +159,14 @@ class Misfit:
 
 def misfits(program: Program, plan: Plan, shares: dict[str, float] | None = None) -> list[Misfit]:
     """Resources of which the Plan needs more than the device has, or than a share of it."""
-    target = device(plan.device)
-    needs, has = estimate(program, plan).needs(), target.has()
+    return lacking(estimate(program, plan).needs(), device(plan.device), shares)
+
+
+def lacking(
+    needs: dict[str, int], target: Device, shares: dict[str, float] | None = None
+) -> list[Misfit]:
+    """Resources of which more is needed than the device has, or than a share of it."""
+    has = target.has()
     return [
         Misfit(name, need, has[name])
         for name, need in needs.items()

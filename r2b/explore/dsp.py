@@ -108,7 +108,7 @@ class _Netlist:
                     else:
                         self.readers[bit].append((name, pin))
         drivers = (bit for bit in self.driver if isinstance(bit, int))
-        self.nets = max((*drivers, *_nets_of(module)), default=1)
+        self.last_net = max((*drivers, *_nets_of(module)), default=1)
         for name, port in module["ports"].items():
             if port["direction"] != "input":
                 for bit in port["bits"]:
@@ -165,7 +165,7 @@ class _Netlist:
         return net
 
     def data(self, name: str) -> Bit:
-        """What an always enabled flip-flop takes, 0 while it is reset."""
+        """What a flip-flop takes, 0 while it is reset."""
         pins, reset = self.cells[name]["connections"], self.reset(name)
         net: Bit = pins["DI"][0]
         if reset == "0":
@@ -177,15 +177,15 @@ class _Netlist:
     def lut(self, name: str, init: str, **inputs: Bit) -> Bit:
         """Output of a new LUT; its content with the highest of its inputs, D C B A, first."""
         assert name not in self.cells
-        self.nets += 1
+        self.last_net += 1
         self.cells[name] = {
             "hide_name": 1, "type": "LUT4", "parameters": {"INIT": init}, "attributes": {},
             "port_directions": dict.fromkeys("ABCD", "input") | {"Z": "output"},
-            "connections": {pin: [inputs.get(pin, "0")] for pin in "ABCD"} | {"Z": [self.nets]},
+            "connections": {pin: [inputs.get(pin, "0")] for pin in "ABCD"} | {"Z": [self.last_net]},
         }  # fmt: skip
         for pin, net in inputs.items():
             self.readers[net].append((name, pin))
-        return self.nets
+        return self.last_net
 
     def clean(self) -> None:
         """Remove flip-flops that nobody reads any more."""

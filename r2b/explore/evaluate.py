@@ -27,7 +27,7 @@ from r2b.backends.cost.resources import (
     memory_count,
     with_vector,
 )
-from r2b.backends.fpga.planner import SHARES, Misfit
+from r2b.backends.fpga.planner import SHARES, lacking
 from r2b.explore.space import Point
 from r2b.explore.worth import extent_of, indivisible, unpackable
 from r2b.hw.array import ArrayParams
@@ -197,7 +197,7 @@ class Evaluator:
     def _fit(self, params: CoreParams, found: Resources, device: Device) -> Row:
         """What :func:`fit` says of a core; with its constants in LUTs if only so it fits."""
         needs = found.needs()
-        if [lack.resource for lack in lacks(needs, device)] == ["RAM18"]:
+        if [lack.resource for lack in lacking(needs, device, SHARES)] == ["RAM18"]:
             spare = found.components.get("epilogue", Count()).ram18
             if needs["RAM18"] - spare <= SHARES["RAM18"] * device.ram18:
                 other = fit(self._with_constants_in_luts(params, device.family).needs(), device)
@@ -312,25 +312,15 @@ def least_fit(needs: dict[str, int], device: Device) -> Row:
     return found
 
 
-def lacks(needs: dict[str, int], device: Device) -> list[Misfit]:
-    """Resources of which more is needed than the planner's share of the device."""
-    has = device.has()
-    return [
-        Misfit(name, need, has[name])
-        for name, need in needs.items()
-        if need / has[name] > SHARES[name]
-    ]
-
-
 def fit(needs: dict[str, int], device: Device) -> Row:
     """What a Plan needs of a device, and whether that is within the planner's shares."""
     has = device.has()
     shares = {name: need / has[name] for name, need in needs.items()}
     fullest = max(shares, key=lambda name: shares[name])
-    lacking = lacks(needs, device)
+    lacks = lacking(needs, device, SHARES)
     return needs | {
-        "status": TOO_LARGE if lacking else FITS,
-        "reason": ", ".join(map(str, lacking)),
+        "status": TOO_LARGE if lacks else FITS,
+        "reason": ", ".join(map(str, lacks)),
         "share": shares[fullest],
         "fullest": fullest,
     }

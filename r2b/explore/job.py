@@ -127,7 +127,7 @@ class Order:
         quantization = {name: getattr(self.options, name) for name in QUANTIZATION}
         return {
             "r2b": __version__,
-            "columns": list(COLUMNS),
+            "set of columns": list(COLUMNS),
             "MODEL": identity(self.request.path),
             "--model": self.request.factory,
             "--model-args": self.request.arguments,

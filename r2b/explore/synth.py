@@ -41,10 +41,10 @@ less time; router2 takes a third of the time, but not the shortest way for the s
 ROUTED = "packed.json"
 """What nextpnr is given: the netlist in its wrapper, with registers in the DSP blocks."""
 WRAPPER = "r2b_serial"
-PACKAGE, PINS = "CABGA381", 'LOCATE COMP "aclk" SITE "G2";\n'
-"""A package of all three devices, and its pin for the clock. From the pin that the placer takes,
-clocks of large accelerators found no way to the clock network."""
 CLOCK, RESET = "aclk", "aresetn"
+PACKAGE, PINS = "CABGA381", f'LOCATE COMP "{CLOCK}" SITE "G2";\n'
+"""A package of all three devices, and its pin for the clock: from the pin that the placer took,
+router2 found no way to the clock network for a large accelerator."""
 PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
 
 
