@@ -16,6 +16,8 @@ from r2b.hw.memory import registered_read
 
 LATENCY = 3
 """Cycles from a pixel to its values, and to the buffer's ``o``."""
+APART = 4
+"""Cycles from a pixel that adds to a sum to the next that adds to it or takes it, at least."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ class PresumParams:
 class PresumBuffer(wiring.Component):
     """``o = values``, or the sum kept for this pixel and word; sums are made of ``values``.
 
-    One pixel per cycle. A sum must not be touched again in the next cycle: taps of a window are
-    steps of their own, and steps are further apart.
+    One pixel per cycle. A sum is touched again after APART cycles at the earliest: taps of a window
+    are steps of their own, all of the same pixels, and the issuer takes longer from step to step.
+    So the block RAM's output and the sum each have a register of their own.
 
     Parameters
     ----------
@@ -87,13 +90,13 @@ class PresumBuffer(wiring.Component):
         )
 
     def elaborate(self, platform) -> Module:
-        """Read two cycles after the pixel, add and write in the next."""
+        """Read in the cycle after the pixel, add two later, write in the next."""
         m = Module()
         p = self.params
         layout = data.StructLayout(
             {"sum": 1, "reuse": 1, "fresh": 1, "addr": range(max(2, p.depth))}
         )
-        stages = [Signal(layout, name=f"pixel_{age}") for age in range(LATENCY + 1)]
+        stages = [Signal(layout, name=f"pixel_{age}") for age in range(APART + 1)]
         m.d.comb += [
             stages[0].sum.eq(self.sum & self.valid),
             stages[0].reuse.eq(self.reuse),
@@ -104,13 +107,13 @@ class PresumBuffer(wiring.Component):
             m.d.sync += after.eq(before)
         memory = Memory(shape=self.o.shape(), depth=p.depth, init=[])
         m.submodules.sums = memory
-        known = registered_read(m, memory, stages[LATENCY - 1].addr, "known")
-        write, now = memory.write_port(), stages[LATENCY]
-        m.d.comb += [write.addr.eq(now.addr), write.en.eq(now.sum)]
+        read = registered_read(m, memory, stages[1].addr)
+        known, sums = Signal.like(read, name="known"), Signal(self.o.shape(), name="sums")
+        m.d.sync += known.eq(read)
+        write, now, summed = memory.write_port(), stages[LATENCY], stages[APART]
+        m.d.comb += [write.addr.eq(summed.addr), write.en.eq(summed.sum), write.data.eq(sums)]
         for lane in range(p.lanes):
             base = Mux(now.fresh, 0, known[lane])
-            m.d.comb += [
-                write.data[lane].eq(base + self.values[lane]),
-                self.o[lane].eq(Mux(now.reuse, known[lane], self.values[lane])),
-            ]
+            m.d.sync += sums[lane].eq(base + self.values[lane])
+            m.d.comb += self.o[lane].eq(Mux(now.reuse, known[lane], self.values[lane]))
         return m

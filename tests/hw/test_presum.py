@@ -7,7 +7,8 @@ import pytest
 
 from r2b.backends.fpga.planner import make_plan
 from r2b.hw.geometry import ProgramGeometry
-from r2b.hw.presum import LATENCY, PresumBuffer, PresumParams
+from r2b.hw.issue import Issuer
+from r2b.hw.presum import APART, LATENCY, PresumBuffer, PresumParams
 from r2b.hw.timing import predict
 from tests.hw.components.benches import Bench, simulate
 from tests.hw.families import FAMILIES
@@ -16,22 +17,27 @@ TAPS = 4
 
 
 def pixels(rng, params, tile):
-    """One tile: sums of TAPS values for every word and pixel, then twice what was summed."""
+    """One tile: sums of TAPS values for every word and pixel, then twice what was summed.
+
+    A sum is touched as soon as it may be.
+    """
     places = [(kc, index) for kc in range(params.words) for index in range(tile)]
+    wait = [None] * max(0, APART - len(places))
     for tap in range(TAPS):
         for kc, index in places:
             yield {"sum": 1, "reuse": 0, "fresh": tap == 0, "kc": kc, "index": index}
-        yield None  # steps are apart
+        yield from wait
     for _ in range(2):
         for kc, index in places:
             yield {"sum": 0, "reuse": 1, "fresh": int(rng.integers(2)), "kc": kc, "index": index}
+        yield from wait
 
 
 def drive(params, seed):
     rng = np.random.default_rng(seed)
     low, high = -(1 << (params.value_width - 1)), 1 << (params.value_width - 1)
     sums, expected, queue = {}, [], []
-    for tile in (params.pixels, 2):
+    for tile in (params.pixels, min(2, params.pixels)):
         steps = list(pixels(rng, params, tile))
         while steps:
             pixel = None if rng.random() < 0.2 else steps.pop(0)
@@ -54,12 +60,18 @@ def drive(params, seed):
                 assert outputs["o"] == expected[-1 - LATENCY]
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 5, 3), (3, 9, 4, 1), (2, 12, 3, 5)])
+@pytest.mark.parametrize("shape", [(1, 4, 5, 3), (3, 9, 4, 1), (2, 12, 3, 5), (2, 5, 1, 1)])
 def test_sums(shape):
     """Lanes, bits, pixels (also no power of two), words; the extremes of every value."""
     lanes, bits, size, words = shape
     params = PresumParams(lanes, bits, bits + 2, size, words)
     simulate(Bench(PresumBuffer(params), drive(params, seed=sum(shape))))
+
+
+def test_steps_are_further_apart():
+    """From hand-over to hand-over: a turn, the next step taken, a word requested, and its way."""
+    turn, taken, words = 1, 1, 1
+    assert turn + taken + words + Issuer.WORD_LATENCY - 1 >= APART
 
 
 def test_a_buffered_stage_reads_its_windows_once():
