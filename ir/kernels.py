@@ -21,6 +21,7 @@ from r2b.ir.arith import (
     threshold,
 )
 from r2b.ir.contractions import (
+    FLOAT32_EXACT,
     binary_conv,
     blocks,
     bordered,
@@ -31,6 +32,7 @@ from r2b.ir.contractions import (
     pool,
     real_conv,
     small_buffers,
+    weight_limit,
     weight_words,
 )
 from r2b.ir.program import VECTOR_BITS
@@ -67,9 +69,9 @@ class Trace:
         self.logits = np.zeros((len(frames), 0), np.int32)
 
 
-def value_of(trace, name):
-    """Value of a source as int64: the frames, a fixed tensor, or a sign map as -1 and +1."""
-    return piece_of(trace, name, (slice(None), slice(None)))
+def value_of(trace, name, kind: type = np.int64):
+    """Value of a source: the frames, a fixed tensor, or a sign map as -1 and +1."""
+    return piece_of(trace, name, (slice(None), slice(None)), kind)
 
 
 def piece(array, part):
@@ -202,7 +204,7 @@ def saturate_step(trace, stage, step, reach):
 
     def apply(values, part):
         limits = np.iinfo(values.dtype)
-        return sat(values, max(step.low, limits.min), min(step.high, limits.max))
+        return np.clip(values, max(step.low, limits.min), min(step.high, limits.max), out=values)
 
     return apply, min(reach, max(-step.low, step.high))
 
@@ -275,7 +277,7 @@ def epilogue(stage, steps, reach, first, values, part):
 
     The maximum comes first where ``first`` has the directions of the channels.
     """
-    values = values[part].astype(integer_type(reach))  # a copy
+    values = values[part].astype(integer_type(reach), order="C")  # a copy
     if first is not None:
         sign = piece(first, part).astype(values.dtype)
         values = pool(values * sign, stage.pool, "max") * sign
@@ -303,15 +305,25 @@ def make_sinks(trace, stage, shape):
         trace.sums[stage.sums] = np.empty(shape[:2], np.int64)
 
 
-def write_sinks(trace, stage, values, part):
-    """Write the values of some frames and channels: the tensor, its signs, its sums."""
+def write_sinks(trace, stage, values, part, total):
+    """Write the values of some frames and channels: the tensor, its signs, its sums.
+
+    ``total`` is a type that holds the sums.
+    """
     if stage.tensor is not None:
         trace.tensors[stage.tensor][part] = values
     for sink in stage.signs:
-        theta, flip = sink.theta[part[1], None, None], sink.flip[part[1], None, None] != 0
-        trace.signs[sink.name][part] = threshold(values, theta, flip)
+        theta, flip = kept(sink, limits)
+        bits = threshold(values, theta[part[1]], flip[part[1]])
+        trace.signs[sink.name][part] = bits
     if stage.sums is not None:
-        trace.sums[stage.sums][part] = values.sum(axis=(2, 3))
+        trace.sums[stage.sums][part] = values.sum(axis=(2, 3), dtype=total)
+
+
+def limits(sink):
+    """Thresholds C x 1 x 1 of a sink, in a type as narrow as values have, and which are flipped."""
+    theta = sink.theta.astype(integer_type(magnitude(sink.theta)))
+    return theta[:, None, None], sink.flip[:, None, None] != 0
 
 
 def finish(trace, stage, values):
@@ -320,7 +332,9 @@ def finish(trace, stage, values):
         trace.slopes[stage.name] = gate_slopes(trace.sums[stage.gate.mean.sums], stage.gate)
     frames, channels, *size = values.shape
     shape, reach = None, magnitude(values)
-    steps, trace.reach[stage.tensor] = prepared(trace, stage, reach)
+    steps, largest = prepared(trace, stage, reach)
+    trace.reach[stage.tensor] = largest
+    total = integer_type(largest * math.prod(size))
     first = None if stage.pool is None else directions(stage)
     with small_buffers():
         for part in blocks(frames, channels, math.prod(size), BLOCK):
@@ -328,7 +342,7 @@ def finish(trace, stage, values):
             if shape is None:  # the first block shows what a maximum leaves of the image
                 shape = (frames, channels, *found.shape[2:])
                 make_sinks(trace, stage, shape)
-            write_sinks(trace, stage, found, part)
+            write_sinks(trace, stage, found, part, total)
     if shape is None:  # no frames
         make_sinks(trace, stage, (frames, *stage.shape))
 
@@ -361,9 +375,18 @@ def counting_constants(part, size):
 def real_conv_stage(trace, stage):
     """Run a stage of integer multiplications."""
     part = stage.contraction
-    values = value_of(trace, part.source)
-    acc = real_conv(values, part.weight, part.window, part.zero_point, part.presum, part.groups)
+    taps = 1 if part.presum is None else math.prod(part.presum.kernel)
+    reach = reach_of(trace, part.source) + magnitude(part.zero_point)
+    values = value_of(trace, part.source, integer_type(taps * reach))
+    weight, limit = kept(part, real_weights)
+    acc = real_conv(values, weight, part.window, part.zero_point, part.presum, part.groups, limit)
     finish(trace, stage, acc)
+
+
+def real_weights(part):
+    """Weights of a convolution as numbers to compute with, and :func:`weight_limit` of them."""
+    exact = np.float32 if magnitude(part.weight) < FLOAT32_EXACT else np.float64
+    return part.weight.astype(exact), weight_limit(part.weight)
 
 
 def pool_stage(trace, stage):

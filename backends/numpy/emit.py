@@ -88,7 +88,7 @@ SECTIONS: tuple[tuple[str, tuple[Function, ...]], ...] = (
             contractions.is_counted,
             contractions.binary_conv,
             contractions.real_conv,
-            contractions.largest_sum,
+            contractions.weight_limit,
             contractions.pool,
             contractions.bordered,
         ),
@@ -113,10 +113,14 @@ SECTIONS: tuple[tuple[str, tuple[Function, ...]], ...] = (
             kernels.epilogue,
             kernels.make_sinks,
             kernels.write_sinks,
+            kernels.limits,
             kernels.finish,
         ),
     ),
-    ("kinds of stages", (*STAGES.values(), kernels.counting_constants, kernels.head_stage)),
+    (
+        "kinds of stages",
+        (*STAGES.values(), kernels.counting_constants, kernels.real_weights, kernels.head_stage),
+    ),
 )
 """What may be copied, in order."""
 

@@ -201,6 +201,17 @@ def test_a_layer_keeps_its_words_and_makes_them_anew_for_another_size():
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("terms", [10922, 10923])
+def test_counting_is_exact_on_both_sides_of_int16(terms):
+    # a dot and twice the bits: from 10923 on more than 15 bits
+    weight = np.stack([np.zeros((terms, 1, 1), np.uint8), np.ones((terms, 1, 1), np.uint8)])
+    signs = np.ones((1, terms, 1, 2), np.uint8)
+    signs[0, 0, 0, 1] = 0
+    found = kernels.binary_conv(signs, weight, Window((1, 1)), 1)
+    assert found.dtype == (np.int16 if 3 * terms < 2**15 else np.int32)
+    assert found.tolist() == [[[[-terms, 2 - terms]], [[terms, terms - 2]]]]
+
+
 @pytest.mark.parametrize("terms", [1, 3, 4, 1023, 1024])
 def test_differing_bits_do_not_overflow(terms):
     left = np.zeros((terms, 2), np.uint64)
@@ -291,6 +302,19 @@ def test_a_border_has_a_value_for_each_channel():
         [[7, 7, 7, 7], [1, 2, 7, 7]],
         [[-8, -8, -8, -8], [3, 4, -8, -8]],
     ]
+
+
+@pytest.mark.parametrize("value", [2**30, -(2**30), 2**31 - 1])
+def test_sinks_hold_the_widest_values(value):
+    trace = kernels.Trace(np.zeros((1, 1, 1, 1), np.uint8))
+    theta = np.array([2**31, -(2**31) - 1, value, value + 1])
+    sink = SimpleNamespace(name="s", theta=theta, flip=np.array([0, 1, 0, 0], np.uint8))
+    stage = SimpleNamespace(name="x", tensor="t", signs=[sink], sums="z", pool=None, gate=None)
+    stage.epilogue = ()
+    kernels.finish(trace, stage, np.full((1, 4, 2, 3), value))
+    assert trace.signs["s"][0, :, 0, 0].tolist() == [0, 0, 1, 0]
+    assert trace.sums["z"].tolist() == [[6 * value] * 4]
+    assert (trace.tensors["t"] == value).all()
 
 
 def trace_of():
