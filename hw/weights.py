@@ -211,12 +211,16 @@ class WeightBuffer(wiring.Component):
         )
 
     def elaborate(self, platform) -> Module:
-        """A memory of two halves."""
+        """A memory of two halves; a word goes into it SEEN cycles after it was taken, since that is
+        decided late, and is not read before.
+        """
         m = Module()
         bits = segment_bits(self.words)
         depth = buffer_words(self.words, self.packed)
         m.submodules.words = memory = Memory(shape=unsigned(self.width), depth=depth, init=[])
-        write = memory.write_port()
+        write, take = memory.write_port(), Signal()
+        taken = Signal(data.StructLayout({"en": 1, "addr": len(write.addr)}))
+        word = Signal(self.width, reset_less=True)
         full, reading, writing = Signal(2), Signal(), Signal()
         following = Signal()
         count = Signal(bits)
@@ -226,12 +230,18 @@ class WeightBuffer(wiring.Component):
             ),
             following.eq(reading ^ self.close),
             self.w_ready.eq(~Array(full)[writing]),
-            write.addr.eq(self._place(count, writing)),
-            write.data.eq(self.w_data),
-            write.en.eq(self.w_valid & self.w_ready),
+            take.eq(self.w_valid & self.w_ready),
+            write.addr.eq(taken.addr),
+            write.data.eq(word),
+            write.en.eq(taken.en),
+        ]
+        m.d.sync += [
+            taken.en.eq(take),
+            taken.addr.eq(self._place(count, writing)),
+            word.eq(self.w_data),
         ]
         fill, drain = Signal(2), Signal(2)
-        with m.If(write.en):
+        with m.If(take):
             m.d.sync += count.eq(count + 1)
             with m.If(self.w_last):
                 m.d.sync += [count.eq(0), writing.eq(~writing)]
