@@ -52,14 +52,14 @@ USED: dict[str, dict[str, tuple[str, ...]]] = {
         "real array": ("stored", "products", "first sums", "tree", "table registers",
                        "digit registers", "logic sums"),
         "loops": ("address", "touched", "filled", "latency", "one", "pipeline", "frames"),
-        "weights": ("stream", "table registers", "LUT RAM registers", "cells", "one"),
+        "weights": ("stream", "words", "table registers", "LUT RAM registers", "cells", "one"),
         "epilogue": ("lane registers", "table registers", "tokens", "one"),
         "sinks": ("values", "table registers", "address", "cells"),
         "pool": ("values", "address", "table registers", "cells"),
         "maps": ("values", "signs", "presums", "cells", "one"),
         "frame": ("rotation", "lanes", "LUT RAM registers", "cells", "address", "one"),
         "vector": ("products", "tree", "LUT RAM registers", "table registers", "cells", "gates",
-                   "stream", "one", "pipeline"),
+                   "stream", "words", "one", "pipeline"),
         "control": ("table registers", "one"),
         "shell": ("cells", "one"),
     },
@@ -76,7 +76,7 @@ def features(
     With a front, of the half that the parameters are of.
     """
     found = {
-        "weights": {"stream": float(params.geometry.plan.weights == "stream"), "one": 1.0},
+        "weights": _weights(params),
         "epilogue": _epilogue(params),
         "sinks": _sinks(params),
         "maps": _maps(params),
@@ -285,6 +285,13 @@ def _sinks(params: CoreParams) -> Features:
     }
 
 
+def _weights(params: CoreParams) -> Features:
+    """The weight stream, and a word on its way into each buffer."""
+    buffered = [engine.array.word for engine in params.engines.values() if engine.words is None]
+    streamed = params.geometry.plan.weights == "stream"
+    return {"stream": float(streamed), "words": sum(buffered), "one": 1}
+
+
 def _maps(params: CoreParams) -> Features:
     """Feature and sign memory: the registers behind them and the choice of what is read."""
     p = params.sinks
@@ -335,6 +342,7 @@ def _vector(params: CoreParams) -> Features:
         "lane sums": p.lanes * p.sum_width,
         "gates": gates,
         "stream": int(p.bus > 0),
+        "words": 8 * p.macs * (p.bus > 0),
         "one": 1,
         "pipeline": _vector_pipeline(params, gates),
     }

@@ -69,9 +69,9 @@ def test_sums(shape):
 
 
 def test_steps_are_further_apart():
-    """From hand-over to hand-over: a turn, the next step taken, a word requested, and its way."""
-    turn, taken, words = 1, 1, 1
-    assert turn + taken + words + Issuer.WORD_LATENCY - 1 >= APART
+    """From hand-over to hand-over, as in :mod:`r2b.hw.timing`, at the least."""
+    turnaround, load_words = 1, 1
+    assert turnaround + 1 + load_words + Issuer.WORD_LATENCY >= APART
 
 
 def test_a_buffered_stage_reads_its_windows_once():
