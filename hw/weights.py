@@ -269,7 +269,7 @@ class WeightFeeder(wiring.Component):
     ready : In
         Per target: the two engines, and those of a streamed vector unit.
     misplaced : Out(1)
-        Pulse: ``last`` came early, or did not come with the batch's last word.
+        Pulse, a cycle later: ``last`` came early, or did not come with the batch's last word.
     """
 
     def __init__(self, geometry: ProgramGeometry) -> None:
@@ -294,28 +294,28 @@ class WeightFeeder(wiring.Component):
         stage = Signal(range(max(2, rows)))
         table = rom(m, "segments", self.table.layout, self.table.content, logic=True)
         port = table.read_port(domain="comb")
-        row, current = Signal(self.table.layout, name="row"), Signal()
-        m.d.sync += [row.eq(port.data), current.eq(1)]  # LEAD cycles at each part's beginning
-        word, segment = Signal.like(row.last_word), Signal.like(row.last_segment)
+        row, mine = Signal(self.table.layout, name="row"), Signal(self.targets, name="mine")
         if self.targets == 2:
-            target, valid = row.binary, Mux(row.binary, 0b10, 0b01)
+            target = Mux(port.data.binary, 0b10, 0b01)
         else:
-            target, valid = row.target, Cat(row.target == k for k in range(self.targets))
+            target = Cat(port.data.target == k for k in range(self.targets))
+        m.d.sync += [row.eq(port.data), mine.eq(target)]  # LEAD cycles at each part's beginning
+        word, segment = Signal.like(row.last_word), Signal.like(row.last_segment)
         taken, end = Signal(), Signal()
         m.d.comb += [
             port.addr.eq(stage),
             self.word.eq(self.i.payload.data),
-            self.valid.eq(Mux(self.i.valid & current, valid, 0)),
-            self.i.ready.eq(Array(self.ready)[target] & current),
+            self.valid.eq(Mux(self.i.valid, mine, 0)),
+            self.i.ready.eq((mine & self.ready).any()),
             self.last.eq(word == row.last_word),
             taken.eq(self.i.valid & self.i.ready),
             end.eq(self.last & (segment == row.last_segment) & (stage == rows - 1)),
-            self.misplaced.eq(taken & (end != self.i.payload.last)),
         ]
+        m.d.sync += self.misplaced.eq(taken & (end != self.i.payload.last))
         with m.If(taken):
             m.d.sync += word.eq(word + 1)
             with m.If(self.last):
                 m.d.sync += [word.eq(0), segment.eq(segment + 1)]
                 with m.If(segment == row.last_segment):
-                    m.d.sync += [segment.eq(0), stage.eq(Mux(end, 0, stage + 1)), current.eq(0)]
+                    m.d.sync += [segment.eq(0), stage.eq(Mux(end, 0, stage + 1)), mine.eq(0)]
         return m
