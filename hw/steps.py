@@ -147,8 +147,16 @@ class StepGenerator(wiring.Component):
         m.d.comb += self.o.last.eq(last_tap & self.o.last_kc)
         first = Signal()
         m.d.comb += self.o.first.eq(first)
+        # the descriptor's registers lie elsewhere; a stage's first product comes cycles later
+        row_src, col_src = (
+            Signal.like(d[name], name=name, reset_less=True) for name in ("row_src", "col_src")
+        )
         self.col_product = Signal.like(self.o.src, name="col_product", reset_less=True)
-        m.d.sync += self.col_product.eq(cols.clip * d.col_src)
+        m.d.sync += [
+            row_src.eq(d.row_src),
+            col_src.eq(d.col_src),
+            self.col_product.eq(cols.clip * col_src),
+        ]
         w = walker.o
         opens = (w.row == 0) & (w.col == 0) & (~d.pixel_outer | (w.ko == 0))
         opens = opens & (w.frame == 0) if self.batch.several else opens
@@ -180,7 +188,7 @@ class StepGenerator(wiring.Component):
             self.o.free.eq(w.free),
             self.need.eq(Mux(w.need < d.in_rows, w.need, d.in_rows)),
         ]
-        self._row_start(m, rows)
+        self._row_start(m, rows, row_src)
         turn = [compared.eq(~compared & ~looked), looked.eq(compared)]
         with m.FSM():
             with m.State("IDLE"):
@@ -323,16 +331,16 @@ class StepGenerator(wiring.Component):
         m.d.comb += groups.eq((cols + self.px - 1) >> self.shift)
         return groups
 
-    def _row_start(self, m: Module, rows) -> None:
+    def _row_start(self, m: Module, rows, row_src) -> None:
         """Input address and place in the tile of the tap row's first pixel, before the columns are
         looked up; the clips are small, so the products are.
         """
-        w, d = self.walker.o, self.d
+        w = self.walker.o
         self.row_src, self.row_index = Signal.like(self.o.src), Signal.like(self.o.index)
         product = Signal.like(self.o.src, name="row_product", reset_less=True)
         self.tile_cols = self._tile_groups(m)
         m.d.sync += [
-            product.eq(rows.clip * d.row_src),
+            product.eq(rows.clip * row_src),
             self.row_src.eq(w.src + rows.offset + product),
             self.row_index.eq(rows.clip * self.tile_cols),
         ]
