@@ -331,7 +331,7 @@ class StepGenerator(wiring.Component):
         m.d.comb += groups.eq((cols + self.px - 1) >> self.shift)
         return groups
 
-    def _row_start(self, m: Module, rows, row_src) -> None:
+    def _row_start(self, m: Module, rows, stride) -> None:
         """Input address and place in the tile of the tap row's first pixel, before the columns are
         looked up; the clips are small, so the products are.
         """
@@ -340,7 +340,7 @@ class StepGenerator(wiring.Component):
         product = Signal.like(self.o.src, name="row_product", reset_less=True)
         self.tile_cols = self._tile_groups(m)
         m.d.sync += [
-            product.eq(rows.clip * row_src),
+            product.eq(rows.clip * stride),
             self.row_src.eq(w.src + rows.offset + product),
             self.row_index.eq(rows.clip * self.tile_cols),
         ]

@@ -25,7 +25,8 @@ from r2b.hw.vector_tables import JobSize, VectorTables, vector_tables
 LATENCY = 1
 """Cycles from an address to its word; two more pass until it is in the shadow register."""
 SEEN = 1
-"""Cycles after a segment's last word, besides the one that writes it, until it is available."""
+"""Cycles after a segment's last word, besides the one that takes it, until it is available; by then
+the word, which is written a cycle after it was taken, must be in the buffer's memory."""
 LEAD = 1
 """Cycles in which the stream stands still before the first word of each of :func:`segments_of`."""
 
@@ -211,8 +212,8 @@ class WeightBuffer(wiring.Component):
         )
 
     def elaborate(self, platform) -> Module:
-        """A memory of two halves; a word goes into it SEEN cycles after it was taken, since that is
-        decided late, and is not read before.
+        """A memory of two halves; a word goes into it a cycle after it was taken, since that is
+        decided late, and is not read before: no later than SEEN.
         """
         m = Module()
         bits = segment_bits(self.words)

@@ -172,7 +172,7 @@ def is_counted(weight, groups):
 def real_conv(values, weight, window, zero_point, presum, groups, limit=None):
     """``acc = sum over valid taps of w * u``, u the input less its zero point, or window sums.
 
-    ``limit`` is :func:`weight_limit` where it is known.
+    Values have a type that holds every u; ``limit`` is :func:`weight_limit` where it is known.
     """
     centred = values - zero_point.astype(values.dtype)[:, None, None]
     if presum is not None:
@@ -183,7 +183,7 @@ def real_conv(values, weight, window, zero_point, presum, groups, limit=None):
 
 
 def weight_limit(weight):
-    """By how much the magnitude of a partial sum is larger than that of its values, at most."""
+    """How many times the magnitude of the values a partial sum may have, at most."""
     return magnitude(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1))
 
 

@@ -144,7 +144,7 @@ def gate_slopes(sums, gate):
 
 
 def integer_type(largest):
-    """The narrowest type of an epilogue that holds numbers of this magnitude."""
+    """int32, or int64 where numbers of this magnitude need it."""
     return np.int32 if largest < 1 << 31 else np.int64
 
 
@@ -313,15 +313,15 @@ def write_sinks(trace, stage, values, part, total):
     if stage.tensor is not None:
         trace.tensors[stage.tensor][part] = values
     for sink in stage.signs:
-        theta, flip = kept(sink, limits)
+        theta, flip = kept(sink, thresholds)
         bits = threshold(values, theta[part[1]], flip[part[1]])
         trace.signs[sink.name][part] = bits
     if stage.sums is not None:
         trace.sums[stage.sums][part] = values.sum(axis=(2, 3), dtype=total)
 
 
-def limits(sink):
-    """Thresholds C x 1 x 1 of a sink, in a type as narrow as values have, and which are flipped."""
+def thresholds(sink):
+    """Thresholds of a sink, C x 1 x 1, int32 where they fit, and which bits are flipped."""
     theta = sink.theta.astype(integer_type(magnitude(sink.theta)))
     return theta[:, None, None], sink.flip[:, None, None] != 0
 
@@ -331,16 +331,16 @@ def finish(trace, stage, values):
     if stage.gate is not None:
         trace.slopes[stage.name] = gate_slopes(trace.sums[stage.gate.mean.sums], stage.gate)
     frames, channels, *size = values.shape
-    shape, reach = None, magnitude(values)
+    shape, total, reach = None, np.int64, magnitude(values)
     steps, largest = prepared(trace, stage, reach)
     trace.reach[stage.tensor] = largest
-    total = integer_type(largest * math.prod(size))
     first = None if stage.pool is None else directions(stage)
     with small_buffers():
         for part in blocks(frames, channels, math.prod(size), BLOCK):
             found = epilogue(stage, steps, reach, first, values, part)
-            if shape is None:  # the first block shows what a maximum leaves of the image
+            if shape is None:  # the first block shows what a maximum makes of the image
                 shape = (frames, channels, *found.shape[2:])
+                total = integer_type(largest * math.prod(found.shape[2:]))
                 make_sinks(trace, stage, shape)
             write_sinks(trace, stage, found, part, total)
     if shape is None:  # no frames

@@ -113,7 +113,7 @@ SECTIONS: tuple[tuple[str, tuple[Function, ...]], ...] = (
             kernels.epilogue,
             kernels.make_sinks,
             kernels.write_sinks,
-            kernels.limits,
+            kernels.thresholds,
             kernels.finish,
         ),
     ),

@@ -201,7 +201,7 @@ def test_a_layer_keeps_its_words_and_makes_them_anew_for_another_size():
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("terms", [10922, 10923])
+@pytest.mark.parametrize("terms", [10922, 10923, 32768, 40000])
 def test_counting_is_exact_on_both_sides_of_int16(terms):
     # a dot and twice the bits: from 10923 on more than 15 bits
     weight = np.stack([np.zeros((terms, 1, 1), np.uint8), np.ones((terms, 1, 1), np.uint8)])
@@ -315,6 +315,15 @@ def test_sinks_hold_the_widest_values(value):
     assert trace.signs["s"][0, :, 0, 0].tolist() == [0, 0, 1, 0]
     assert trace.sums["z"].tolist() == [[6 * value] * 4]
     assert (trace.tensors["t"] == value).all()
+
+
+def test_sums_over_an_image_that_a_maximum_made_larger():
+    trace = kernels.Trace(np.zeros((1, 1, 1, 1), np.uint8))
+    pool = Window((2, 2), (1, 1), (1, 1, 1, 1))  # one pixel becomes four
+    stage = SimpleNamespace(name="x", tensor=None, signs=[], sums="z", pool=pool, gate=None)
+    stage.epilogue = ()
+    kernels.finish(trace, stage, np.full((1, 2, 1, 1), 2**30))
+    assert trace.sums["z"].tolist() == [[2**32] * 2]
 
 
 def trace_of():
