@@ -8,6 +8,7 @@ import pytest
 from r2b.backends.fpga.planner import make_plan
 from r2b.hw.geometry import ProgramGeometry
 from r2b.hw.issue import Issuer
+from r2b.hw.params import core_params
 from r2b.hw.presum import APART, LATENCY, PresumBuffer, PresumParams
 from r2b.hw.timing import predict
 from tests.hw.components.benches import Bench, simulate
@@ -68,10 +69,14 @@ def test_sums(shape):
     simulate(Bench(PresumBuffer(params), drive(params, seed=sum(shape))))
 
 
-def test_steps_are_further_apart():
-    """From hand-over to hand-over, as in :mod:`r2b.hw.timing`, at the least."""
-    turnaround, load_words = 1, 1
-    assert turnaround + 1 + load_words + Issuer.WORD_LATENCY >= APART
+@pytest.mark.parametrize("hop", [1, 8])
+def test_steps_are_further_apart(hop):
+    """From hand-over to hand-over, as in :mod:`r2b.hw.timing`: with the shortest steps that are."""
+    program = FAMILIES["react"](1)
+    plan = make_plan(program, parallelism=(8, 4), lanes=1, mac_out=1, presum_buffer=True, hop=hop)
+    engine = core_params(ProgramGeometry(program, plan)).engines[False]
+    words = engine.array.load_words
+    assert engine.turnaround + 1 + words + Issuer.WORD_LATENCY >= APART
 
 
 def test_a_buffered_stage_reads_its_windows_once():
